@@ -1,0 +1,142 @@
+/* See doorbell.h. */
+#include "os.h"
+
+#include "doorbell.h"
+
+#include "life.h"
+
+static const int64_t SLICE_NS = 200 * (int64_t)OS_MS;
+
+void doorbell_attach(struct shmq *q)
+{
+    /* Relaxed: our own page, ours alone since the lease was taken. Odd: our predecessor died asleep. */
+    q->ticket = (shared_load(&q->own->ticket) + 1) & ~(uint64_t)1;
+    q->looks = q->notifier->fewest_looks;
+    q->messages = shared_load(&q->own->messages);
+    q->sleeps = shared_load(&q->own->sleeps);
+    q->rings = shared_load(&q->own->rings);
+    shared_store(&q->own->ticket, q->ticket);
+}
+
+static int ring_now(struct shmq *q, uint64_t ticket)
+{
+    q->rung = ticket;
+    shared_store(&q->own->rings, ++q->rings); /* relaxed: statistics */
+    return q->notifier->ring(&q->bells) == 0 ? 0 : shmq_damaged(q);
+}
+
+int doorbell_answer(struct shmq *q, uint64_t ticket)
+{
+    uint64_t want = shared_load(&q->peer->want); /* relaxed: ordered by D3 */
+    if ((int64_t)(q->ring.own - want) < 0)
+        return 0; /* too little yet: a later ring_advance comes by here again */
+    return ring_now(q, ticket);
+}
+
+int doorbell_announce(struct shmq *q)
+{
+    shared_barrier(); /* D2 */
+    uint64_t ticket = shared_load_acquire(&q->peer->ticket); /* D3 */
+    return ticket % 2 == 0 ? 0 : ring_now(q, ticket);
+}
+
+static bool available(const struct shmq *q, uint64_t need)
+{
+    return ring_available(&q->ring) >= need;
+}
+
+static int look(struct shmq *q)
+{
+    return ring_look(&q->ring) == 0 ? 0 : shmq_damaged(q);
+}
+
+/* Looks a while before sleeping, and for longer where that has paid lately: a wake-up costs some 30 us, a look 20 ns. */
+static int spin(struct shmq *q, uint64_t need)
+{
+    const struct notifier *notifier = q->notifier;
+    for (uint32_t turn = 0; turn < q->looks; turn++) {
+        shared_pause();
+        if (look(q) != 0)
+            return -1;
+        if (!available(q, need))
+            continue;
+        q->looks = q->looks < notifier->most_looks / 2 ? 2 * q->looks : notifier->most_looks;
+        return 0;
+    }
+    q->looks = q->looks / 2 > notifier->fewest_looks ? q->looks / 2 : notifier->fewest_looks;
+    return 0;
+}
+
+/* Has the other end gone for good? Nothing is said while something is still available. */
+static int ask_for_peer(struct shmq *q, uint64_t need)
+{
+    uint64_t life;
+    int gone = life_of_peer(q, &life);
+    if (gone == 0)
+        return 0;
+    if (look(q) != 0) /* its last words, published before it went */
+        return -1;
+    if (available(q, need))
+        return 0;
+    life_report(q, life);
+    errno = gone;
+    return -1;
+}
+
+/* Steps 0 to 5, one slice at most. 0: ask again whether enough is available. */
+static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns)
+{
+    const int64_t slice_ns = os_now() + SLICE_NS;
+    q->notifier->reset(&q->bells);
+    /* The peer's cursor that makes `need` available. Relaxed: ordered by D4. */
+    shared_store(&q->own->want, q->ring.own + need - q->ring.slack);
+    q->ticket = (q->ticket + 1) | 1;
+    shared_store_release(&q->own->ticket, q->ticket); /* D4: release, pairs with D3 */
+    /* D1: step 2, pairs with D2. Between our ticket and the looks at the peer's cursor and life. */
+    shared_barrier();
+    int result = look(q);
+    if (result == 0 && !available(q, need))
+        result = ask_for_peer(q, need);
+    if (result == 0 && !available(q, need)) {
+        shared_store(&q->own->sleeps, ++q->sleeps); /* relaxed: statistics */
+        result = q->notifier->wait(&q->bells, slice_ns < until_ns ? slice_ns : until_ns);
+        if (result != 0 && errno != EINTR)
+            result = shmq_damaged(q);
+    }
+    shared_store(&q->own->ticket, ++q->ticket); /* relaxed: a ringer who misses it rings in vain */
+    return result;
+}
+
+static int time_is_up(struct shmq *q, uint64_t need, int timeout_ms)
+{
+    if (ask_for_peer(q, need) != 0)
+        return -1;
+    if (available(q, need))
+        return 0;
+    errno = timeout_ms == 0 ? EAGAIN : ETIMEDOUT;
+    return -1;
+}
+
+int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms)
+{
+    int64_t until_ns = INT64_MAX;
+    if (timeout_ms >= 0)
+        until_ns = timeout_ms == 0 ? 0 : os_now() + (int64_t)timeout_ms * OS_MS;
+    while (!available(q, need)) {
+        if (timeout_ms != 0 && spin(q, need) != 0)
+            return -1;
+        if (available(q, need))
+            return 0;
+        if (until_ns != INT64_MAX && os_now() >= until_ns)
+            return time_is_up(q, need, timeout_ms);
+        int result = sleep_once(q, need, until_ns);
+        int error = errno;
+        if (q->fault != 0 || look(q) != 0)
+            return -1; /* EBADMSG */
+        if (result != 0 && !available(q, need)) {
+            errno = error;
+            return -1;
+        }
+    }
+    return 0;
+}

@@ -1,0 +1,112 @@
+/* The ABI: where every shared word lies, who writes it, and what a record looks like.
+ *
+ * Owns the layout of the object and nothing else: no function here touches memory. Everything that two builds of this library must
+ * agree on stands in this file; SHMQ_ABI changes with it.
+ *
+ *     page 0   header     written at creation, then read-only for everybody
+ *     page 1   producer   only the producer side maps it writable
+ *     page 2   consumer   only the consumer side maps it writable
+ *     page 3   meeting    what the notifier needs; both sides write
+ *     page 4…  ring       the producer maps it writable, the consumer read-only; both map it twice, back to back
+ *
+ * Words that two cores fight over lie 128 bytes apart (processors fetch cache lines in pairs). */
+#ifndef SHMQ_LAYOUT_H
+#define SHMQ_LAYOUT_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SHMQ_MAGIC 0x000a716d68735f89u /* "\x89_shmq\n\0" on a little-endian machine: other byte orders refuse it */
+#define SHMQ_ABI 1u
+
+enum { PAGE_HEADER, PAGE_PRODUCER, PAGE_CONSUMER, PAGE_MEETING, PAGE_RING }; /* page numbers */
+
+/* A word that another process reads or writes. Touch it through shared.h only. */
+typedef _Atomic uint64_t shared_u64;
+typedef _Atomic uint32_t shared_u32;
+_Static_assert(sizeof(shared_u64) == 8 && sizeof(shared_u32) == 4, "ABI");
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
+               "a lock hidden in an atomic would not be shared between processes");
+
+struct header {
+    uint64_t magic;       /* 0x00 SHMQ_MAGIC */
+    uint32_t abi;         /* 0x08 SHMQ_ABI */
+    uint32_t page_size;   /* 0x0c bytes */
+    uint64_t object_size; /* 0x10 bytes: four pages and the ring */
+    uint64_t capacity;    /* 0x18 bytes of the ring: a power of two, whole pages */
+    uint64_t max_message; /* 0x20 bytes */
+    uint64_t instance;    /* 0x28 random; its low half is not zero */
+    uint32_t notify;      /* 0x30 enum shmq_notify */
+    uint32_t flags;       /* 0x34 SHMQ_MANY_PRODUCERS … */
+    uint64_t fingerprint; /* 0x38 of libc, where the notifier stores a type of libc's; else 0 */
+};
+
+/* Producer's and consumer's page have one shape: what one end does, the other mirrors. */
+struct end_page {
+    /* 0x000: moves with every message */
+    shared_u64 cursor; /* producer: tail, bytes published; consumer: head, bytes released. Since creation */
+    char pad0[120];
+    /* 0x080: the doorbell's words; written when this end goes to sleep, read by the other end after each message */
+    shared_u64 ticket; /* odd: asleep or about to be */
+    shared_u64 want;   /* the other end's cursor that is worth waking for */
+    char pad1[112];
+    /* 0x100: who is there; written at open and close */
+    shared_u64 life;     /* 0 nobody came yet, odd open, even closed properly */
+    shared_u64 end_seen; /* consumer: the producer life whose end was reported; producer: 0 */
+    shared_u64 bell;     /* the notifier's own word of this end */
+    char pad2[104];
+    /* 0x180: statistics */
+    shared_u64 messages; /* sent, or received */
+    shared_u64 sleeps;   /* waits that slept */
+    shared_u64 rings;    /* wake-ups given */
+};
+
+/* What both sides write: here, where the semaphores of the sem notifier live. */
+struct meeting {
+    shared_u32 items; /* 0x000 rung by the producer */
+    char pad0[124];
+    shared_u32 space; /* 0x080 rung by the consumer */
+};
+
+/* Before each payload; then padding to RECORD_ALIGN. One u64, so that it is read and written at once. */
+struct record {
+    uint32_t length; /* payload bytes */
+    uint32_t tag;    /* low 32 bits of (position / 8), xor the salt: the low half of the instance */
+};
+
+enum { RECORD_ALIGN = 8, RECORD_HEADER = sizeof(struct record) };
+
+#define SHMQ_ASSERT_AT(type, field, offset) _Static_assert(offsetof(type, field) == (offset), "ABI")
+SHMQ_ASSERT_AT(struct header, magic, 0x00);
+SHMQ_ASSERT_AT(struct header, abi, 0x08);
+SHMQ_ASSERT_AT(struct header, page_size, 0x0c);
+SHMQ_ASSERT_AT(struct header, object_size, 0x10);
+SHMQ_ASSERT_AT(struct header, capacity, 0x18);
+SHMQ_ASSERT_AT(struct header, max_message, 0x20);
+SHMQ_ASSERT_AT(struct header, instance, 0x28);
+SHMQ_ASSERT_AT(struct header, notify, 0x30);
+SHMQ_ASSERT_AT(struct header, flags, 0x34);
+SHMQ_ASSERT_AT(struct header, fingerprint, 0x38);
+_Static_assert(sizeof(struct header) == 0x40, "ABI");
+SHMQ_ASSERT_AT(struct end_page, cursor, 0x000);
+SHMQ_ASSERT_AT(struct end_page, ticket, 0x080);
+SHMQ_ASSERT_AT(struct end_page, want, 0x088);
+SHMQ_ASSERT_AT(struct end_page, life, 0x100);
+SHMQ_ASSERT_AT(struct end_page, end_seen, 0x108);
+SHMQ_ASSERT_AT(struct end_page, bell, 0x110);
+SHMQ_ASSERT_AT(struct end_page, messages, 0x180);
+SHMQ_ASSERT_AT(struct end_page, sleeps, 0x188);
+SHMQ_ASSERT_AT(struct end_page, rings, 0x190);
+_Static_assert(sizeof(struct end_page) == 0x198, "ABI");
+SHMQ_ASSERT_AT(struct meeting, items, 0x000);
+SHMQ_ASSERT_AT(struct meeting, space, 0x080);
+_Static_assert(sizeof(struct meeting) == 0x84, "ABI");
+SHMQ_ASSERT_AT(struct record, length, 0);
+SHMQ_ASSERT_AT(struct record, tag, 4);
+_Static_assert(sizeof(struct record) == 8, "ABI");
+
+/* The bytes of the object that are leased (lease.h), one each. They need not exist: leases are locks, not data. */
+enum { LEASE_LIFE_CYCLE, LEASE_PRODUCER, LEASE_CONSUMER };
+
+#endif

@@ -1,0 +1,39 @@
+/* See lease.h. */
+#include "os.h"
+
+#include "lease.h"
+
+int lease_take(int fd, int byte, enum lease_kind kind)
+{
+    if (os_lock(fd, byte, kind == LEASE_SHARED ? F_RDLCK : F_WRLCK) == 0)
+        return 0;
+    if (errno == EAGAIN || errno == EACCES)
+        errno = EBUSY;
+    else if (errno == EINVAL || errno == ENOLCK || errno == EOPNOTSUPP)
+        errno = ENOTSUP; /* a file system without locks */
+    return -1;
+}
+
+int lease_take_until(int fd, int byte, enum lease_kind kind, int64_t until_ns)
+{
+    int64_t nap_ns = OS_MS / 20;
+    while (lease_take(fd, byte, kind) != 0) {
+        if (errno != EBUSY || os_now() >= until_ns)
+            return -1; /* errno from lease_take: os_now leaves it alone */
+        os_nap(nap_ns);
+        if (nap_ns < 5 * OS_MS)
+            nap_ns *= 2;
+    }
+    return 0;
+}
+
+void lease_drop(int fd, int byte)
+{
+    if (fd >= 0)
+        (void)os_lock(fd, byte, F_UNLCK);
+}
+
+bool lease_held(int fd, int byte)
+{
+    return fd < 0 || os_lock_held(fd, byte) != 0;
+}

@@ -1,0 +1,293 @@
+/* See check.h. */
+#include "check.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LIMIT_SECONDS = 240, EXIT_FAILED = 1, EXIT_SKIPPED = 77 };
+
+static struct check_test *first_test;
+static struct check_test **last_test = &first_test;
+static uint64_t seed;
+static uint64_t state;
+static char prefix[64];        /* of all queue names of the running test, without the slash */
+static const char *program = "test";
+static const char *running = "";
+
+void check_register(struct check_test *test)
+{
+    *last_test = test;
+    last_test = &test->next;
+}
+
+void check_fail(const char *file, int line, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    fprintf(stderr, "%s:%d: %s: ", file, line, running);
+    vfprintf(stderr, format, arguments);
+    fprintf(stderr, "\n");
+    va_end(arguments);
+    fflush(NULL);
+    _exit(EXIT_FAILED);
+}
+
+void check_skip(const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    printf("skipped %s: ", running);
+    vprintf(format, arguments);
+    printf("\n");
+    va_end(arguments);
+    fflush(NULL);
+    _exit(EXIT_SKIPPED);
+}
+
+uint64_t check_random(void) /* splitmix64 */
+{
+    uint64_t z = (state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+uint64_t check_below(uint64_t bound)
+{
+    return check_random() % bound;
+}
+
+const char *check_name(const char *suffix)
+{
+    char name[256];
+    snprintf(name, sizeof name, "/%s.%s", prefix, suffix);
+    char *copy = strdup(name);
+    if (copy == NULL)
+        check_fail(__FILE__, __LINE__, "no memory");
+    struct kept {
+        struct kept *next;
+        char *name;
+    };
+    static struct kept *kept; /* reachable, so that leak checkers do not blame the test */
+    struct kept *keep = malloc(sizeof *keep);
+    if (keep == NULL)
+        check_fail(__FILE__, __LINE__, "no memory");
+    *keep = (struct kept){kept, copy};
+    kept = keep;
+    return copy;
+}
+
+pid_t check_spawn(void (*body)(void *), void *argument)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child < 0)
+        check_fail(__FILE__, __LINE__, "fork: %s", strerror(errno));
+    if (child != 0)
+        return child;
+    state ^= (uint64_t)getpid() << 32; /* its own numbers */
+    body(argument);
+    fflush(NULL);
+    exit(0); /* with the sanitizers' last checks */
+}
+
+void check_join(pid_t child)
+{
+    int status = 0;
+    if (waitpid(child, &status, 0) != child)
+        check_fail(__FILE__, __LINE__, "waitpid: %s", strerror(errno));
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        check_fail(__FILE__, __LINE__, "a child process ended with wait status 0x%x", status);
+}
+
+void check_kill(pid_t child)
+{
+    if (kill(child, SIGKILL) != 0 || waitpid(child, NULL, 0) != child)
+        check_fail(__FILE__, __LINE__, "cannot kill a child: %s", strerror(errno));
+}
+
+static int64_t milliseconds(const struct timespec *time)
+{
+    return (int64_t)time->tv_sec * 1000 + time->tv_nsec / 1000000;
+}
+
+int64_t check_now_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return milliseconds(&now);
+}
+
+int64_t check_cpu_ms(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return milliseconds(&now);
+}
+
+int check_descriptors(void)
+{
+    int count = 0;
+    DIR *directory = opendir("/proc/self/fd");
+    while (directory != NULL && readdir(directory) != NULL)
+        count++;
+    if (directory != NULL)
+        closedir(directory);
+    return count;
+}
+
+int check_mappings(void) /* of this test's queues */
+{
+    int count = 0;
+    char line[4096 + 256];
+    FILE *maps = fopen("/proc/self/maps", "re");
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
+        count += strstr(line, prefix) != NULL;
+    if (maps != NULL)
+        fclose(maps);
+    return count;
+}
+
+/* ---- Running ------------------------------------------------------------------------------- */
+
+/* Reports and removes what the test left in /dev/shm under its own prefix. */
+static bool nothing_left(void)
+{
+    bool clean = true;
+    DIR *directory = opendir("/dev/shm");
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+            continue;
+        fprintf(stderr, "%s left /dev/shm/%s behind\n", running, entry->d_name);
+        unlinkat(dirfd(directory), entry->d_name, 0);
+        clean = false;
+    }
+    if (directory != NULL)
+        closedir(directory);
+    return clean;
+}
+
+static void run_body(const struct check_test *test, const char *directory)
+{
+    setpgid(0, 0); /* a failed test's children are found, and ended, by their group */
+    alarm(LIMIT_SECONDS);
+    if (chdir(directory) != 0)
+        check_fail(__FILE__, __LINE__, "chdir %s: %s", directory, strerror(errno));
+    test->body();
+    fflush(NULL);
+    exit(0);
+}
+
+/* Removes the directory of a test; false if a file was left in it. */
+static bool remove_directory(const char *path)
+{
+    bool clean = true;
+    DIR *directory = opendir(path);
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+            continue;
+        fprintf(stderr, "%s left the file %s behind\n", running, entry->d_name);
+        if (unlinkat(dirfd(directory), entry->d_name, 0) != 0)
+            unlinkat(dirfd(directory), entry->d_name, AT_REMOVEDIR);
+        clean = false;
+    }
+    if (directory != NULL)
+        closedir(directory);
+    rmdir(path);
+    return clean;
+}
+
+static int run(const struct check_test *test)
+{
+    running = test->name;
+    state = seed;
+    for (const char *letter = test->name; *letter != '\0'; letter++)
+        state = state * 31 + (unsigned char)*letter;
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof random, 0) != sizeof random)
+        abort();
+    snprintf(prefix, sizeof prefix, "shmq-test.%016llx", (unsigned long long)random);
+    const char *parent = getenv("TEST_TMPDIR");
+    char directory[4096];
+    snprintf(directory, sizeof directory, "%s/%s", parent == NULL ? "/tmp" : parent, prefix);
+    if (mkdir(directory, 0700) != 0) {
+        fprintf(stderr, "mkdir %s: %s\n", directory, strerror(errno));
+        return EXIT_FAILED;
+    }
+    fflush(NULL);
+    const int64_t start = check_now_ms();
+    pid_t child = fork();
+    if (child == 0)
+        run_body(test, directory);
+    int status = 0;
+    if (child < 0 || waitpid(child, &status, 0) != child)
+        abort();
+    (void)kill(-child, SIGKILL); /* children that a failed test left */
+    int result = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
+    if (WIFSIGNALED(status))
+        fprintf(stderr, "%s: ended by signal %d (%s)%s\n", running, WTERMSIG(status),
+                strsignal(WTERMSIG(status)), WTERMSIG(status) == SIGALRM ? ": it hung" : "");
+    const bool no_objects = nothing_left();
+    const bool no_files = remove_directory(directory);
+    if (!no_objects || !no_files)
+        result = result == 0 ? EXIT_FAILED : result;
+    const char *word = result == 0 ? "ok" : result == EXIT_SKIPPED ? "skipped" : "FAILED";
+    printf("%-7s %s (%lld ms)\n", word, test->name, (long long)(check_now_ms() - start));
+    fflush(NULL);
+    return result;
+}
+
+static bool wanted(const char *name, char **names, int count)
+{
+    for (int at = 0; at < count; at++)
+        if (strcmp(name, names[at]) == 0)
+            return true;
+    return count == 0;
+}
+
+int check_main(int argc, char **argv)
+{
+    program = argv[0];
+    int names = 1;
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+        abort();
+    if (argc > 2 && strcmp(argv[1], "--seed") == 0) {
+        seed = strtoull(argv[2], NULL, 10);
+        names = 3;
+    }
+    printf("seed %llu\n", (unsigned long long)seed);
+    int ran = 0, skipped = 0;
+    const char *failed = NULL;
+    for (struct check_test *test = first_test; test != NULL; test = test->next) {
+        if (!wanted(test->name, argv + names, argc - names))
+            continue;
+        int result = run(test);
+        ran++;
+        skipped += result == EXIT_SKIPPED;
+        if (result != 0 && result != EXIT_SKIPPED && failed == NULL)
+            failed = test->name;
+    }
+    if (ran == 0) {
+        fprintf(stderr, "no such test\n");
+        return 2;
+    }
+    if (failed != NULL) {
+        printf("to reproduce: %s --seed %llu %s\n", program, (unsigned long long)seed, failed);
+        return 1;
+    }
+    if (skipped == ran)
+        printf("SKIP: every test of %s was skipped, see above\n", program);
+    return 0;
+}

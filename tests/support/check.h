@@ -1,0 +1,91 @@
+/* What all tests share: a test is a sentence, a seed comes first, the reproducing command comes last.
+ *
+ *     TEST(send_into_full_ring_times_out) { … CHECK(shmq_send(…) == -1); CHECK_ERRNO(ETIMEDOUT); … }
+ *     int main(int argc, char **argv) { return check_main(argc, argv); }
+ *
+ * `NAME_test [--seed N] [TEST…]` runs all tests, or those named. Each runs in a process of its own, in a process group of its own, under an alarm,
+ * with a working directory of its own that is removed; what it leaves in /dev/shm under check_name() fails it. */
+#ifndef CHECK_H
+#define CHECK_H
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+typedef void check_body(void);
+
+struct check_test {
+    const char *name;
+    check_body *body;
+    struct check_test *next;
+};
+
+void check_register(struct check_test *test);
+
+#define TEST(sentence)                                                                             \
+    static void sentence(void);                                                                    \
+    __attribute__((constructor)) static void register_##sentence(void)                             \
+    {                                                                                              \
+        static struct check_test test = {#sentence, sentence, NULL};                               \
+        check_register(&test);                                                                     \
+    }                                                                                              \
+    static void sentence(void)
+
+/* Ends the test with a message; never returns. */
+__attribute__((noreturn, format(printf, 3, 4))) void check_fail(const char *file, int line,
+                                                                const char *format, ...);
+/* Ends the test as skipped. */
+__attribute__((noreturn, format(printf, 1, 2))) void check_skip(const char *format, ...);
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        errno = 0;                                                                                 \
+        if (!(condition))                                                                          \
+            check_fail(__FILE__, __LINE__, "%s (errno %d)", #condition, errno);                    \
+    } while (0)
+
+/* expression fails with -1 (or NULL) and this errno. */
+#define CHECK_FAILS(expression, wanted)                                                            \
+    do {                                                                                           \
+        errno = 0;                                                                                 \
+        long long check_result = (long long)(expression);                                          \
+        int check_error = errno;                                                                   \
+        if ((check_result != -1 && check_result != 0) || check_error != (wanted))                  \
+            check_fail(__FILE__, __LINE__, "%s gave %lld with errno %s, not %s", #expression,      \
+                       check_result, strerrorname_np(check_error), #wanted);                       \
+    } while (0)
+
+#define CHECK_EQUAL(a, b)                                                                          \
+    do {                                                                                           \
+        unsigned long long check_a = (unsigned long long)(a), check_b = (unsigned long long)(b);   \
+        if (check_a != check_b)                                                                    \
+            check_fail(__FILE__, __LINE__, "%s = %llu, %s = %llu", #a, check_a, #b, check_b);      \
+    } while (0)
+
+/* Random numbers from the printed seed. */
+uint64_t check_random(void);
+uint64_t check_below(uint64_t bound);
+
+/* A queue name of this test alone: "/shmq-test.<random>.<suffix>". Valid until the test ends. */
+const char *check_name(const char *suffix);
+
+/* Runs body in a child process; 0 is success. The child fails the test when it fails, at check_join. */
+pid_t check_spawn(void (*body)(void *), void *argument);
+/* Waits for a child that must exit 0. */
+void check_join(pid_t child);
+/* Kills with SIGKILL and reaps. */
+void check_kill(pid_t child);
+
+/* Milliseconds of CLOCK_MONOTONIC, and of this process's own processor time. */
+int64_t check_now_ms(void);
+int64_t check_cpu_ms(void);
+
+/* How many descriptors and mappings this process has now: for tests of leaks. */
+int check_descriptors(void);
+int check_mappings(void);
+
+int check_main(int argc, char **argv);
+
+#endif
