@@ -9,7 +9,8 @@ static const int64_t SLICE_NS = 200 * (int64_t)OS_MS;
 
 void doorbell_attach(struct shmq *q)
 {
-    /* Relaxed: our own page, ours alone since the lease was taken. Odd: our predecessor died asleep. */
+    /* Relaxed: our own page, ours alone since the lease was taken. Odd: our predecessor died
+     * asleep. */
     q->ticket = (shared_load(&q->own->ticket) + 1) & ~(uint64_t)1;
     q->looks = q->notifier->fewest_looks;
     q->messages = shared_load(&q->own->messages);
@@ -35,8 +36,9 @@ int doorbell_answer(struct shmq *q, uint64_t ticket)
 
 int doorbell_announce(struct shmq *q)
 {
-    shared_barrier(); /* D2 */
-    uint64_t ticket = shared_load_acquire(&q->peer->ticket); /* D3 */
+    /* D2 and D3, as in doorbell_ring. */
+    shared_barrier();
+    uint64_t ticket = shared_load_acquire(&q->peer->ticket);
     return ticket % 2 == 0 ? 0 : ring_now(q, ticket);
 }
 
@@ -50,7 +52,8 @@ static int look(struct shmq *q)
     return ring_look(&q->ring) == 0 ? 0 : shmq_damaged(q);
 }
 
-/* Looks a while before sleeping, and for longer where that has paid lately: a wake-up costs some 30 us, a look 20 ns. */
+/* Looks a while before sleeping, and for longer where that has paid lately: a wake-up costs some
+ * 30 us, a look 20 ns. */
 static int spin(struct shmq *q, uint64_t need)
 {
     const struct notifier *notifier = q->notifier;

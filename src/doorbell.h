@@ -1,17 +1,19 @@
-/* The doorbell protocol: how an end sleeps until the other end has done something, and never misses it.
+/* The doorbell protocol: how an end sleeps until the other end has done something, and never
+ * misses it.
  *
  *     consumer, ring empty                          producer, after publishing
  *     0 reset the doorbell                          1 tail = new              (release)
  *     1 ticket = odd                  (release)     2 barrier
  *     2 barrier                                     3 t = consumer's ticket   (acquire)
- *     3 look at tail again; data? 5                 4 t odd, new to us, and tail has passed `want`: ring
+ *     3 look at tail again; data? 5                 4 t odd, new, tail has passed want? ring
  *     4 wait, a slice at most
  *     5 ticket = even
  *
- * and the mirror image for a full ring. The two barriers make it impossible that the consumer misses the new tail and
- * the producer the new ticket: one of them sees the other's store. So nobody makes a system call while the other end is awake, and
- * nobody sleeps while there is work. Waits are cut into slices, so that an end that died between 1 and 4 delays nobody
- * for longer; what cannot be missed by protocol is found by looking. */
+ * and the mirror image for a full ring. The two barriers make it impossible that the consumer
+ * misses the new tail and the producer the new ticket: one of them sees the other's store. So
+ * nobody makes a system call while the other end is awake, and nobody sleeps while there is
+ * work. Waits are cut into slices, so that an end that died between 1 and 4 delays nobody for
+ * longer; what cannot be missed by protocol is found by looking. */
 #ifndef DOORBELL_H
 #define DOORBELL_H
 
@@ -20,7 +22,8 @@
 /* Takes up our own ticket where our predecessor on this end left it. */
 void doorbell_attach(struct shmq *q);
 
-/* Steps 2 to 4 with a ring for whoever sleeps: for what no cursor tells, the beginning and end of a life. */
+/* Steps 2 to 4 with a ring for whoever sleeps: for what no cursor tells, the beginning and end
+ * of a life. */
 int doorbell_announce(struct shmq *q);
 
 /* Waits until `need` bytes are available. timeout_ms as in shmq.h.
@@ -33,10 +36,12 @@ int doorbell_answer(struct shmq *q, uint64_t ticket);
 /* Steps 2 to 4, after step 1: ring_advance or ring_publish. */
 static inline int doorbell_ring(struct shmq *q)
 {
-    /* D2: step 2, pairs with D1, the sleeper's. Between our cursor and the load of its ticket; without it the processor may load
-     * the ticket first, see nobody asleep, and the sleeper may have missed the cursor: a lost wake-up. */
+    /* D2: step 2, pairs with D1, the sleeper's. Between our cursor and the load of its ticket;
+     * without it the processor may load the ticket first, see nobody asleep, and the sleeper may
+     * have missed the cursor: a lost wake-up. */
     shared_barrier();
-    /* D3: acquire, pairs with D4: whoever sees the ticket also sees the `want` that belongs to it. */
+    /* D3: acquire, pairs with D4: whoever sees the ticket also sees the `want` that belongs to
+     * it. */
     uint64_t ticket = shared_load_acquire(&q->peer->ticket);
     if (__builtin_expect(ticket % 2 == 0 || ticket == q->rung, 1))
         return 0;

@@ -1,8 +1,9 @@
 /* See guard.h.
  *
- * An open-file-description lock lives as long as any copy of its descriptor, so a forked child would keep its parent's leases
- * alive after the parent's death. The child therefore closes its copies at once. It never unlocks: that would drop the
- * parent's lease. Its handles answer EINVAL from then on. */
+ * An open-file-description lock lives as long as any copy of its descriptor, so a forked child
+ * would keep its parent's leases alive after the parent's death. The child therefore closes its
+ * copies at once. It never unlocks: that would drop the parent's lease. Its handles answer
+ * EINVAL from then on. */
 #include "os.h"
 
 #include "guard.h"

@@ -1,4 +1,5 @@
-/* What this process must know of all its handles at once: for fork, and for the guard against SIGBUS.
+/* What this process must know of all its handles at once: for fork, and for the guard against
+ * SIGBUS.
  *
  * Owns the only global state of the library: the list of open handles and its lock. */
 #ifndef GUARD_H
@@ -6,8 +7,9 @@
 
 #include "handle.h"
 
-/* Around everything that opens or closes a handle's descriptors, from the first to the last: a fork in another thread waits
- * meanwhile, so that its child knows every descriptor that it inherits. */
+/* Around everything that opens or closes a handle's descriptors, from the first to the last: a
+ * fork in another thread waits meanwhile, so that its child knows every descriptor that it
+ * inherits. */
 void guard_lock(void);
 void guard_unlock(void);
 

@@ -1,13 +1,13 @@
 /* The ABI: where every shared word lies, who writes it, and what a record looks like.
  *
- * Owns the layout of the object and nothing else: no function here touches memory. Everything that two builds of this library must
- * agree on stands in this file; SHMQ_ABI changes with it.
+ * Owns the layout of the object and nothing else: no function here touches memory. Everything
+ * that two builds of this library must agree on stands in this file; SHMQ_ABI changes with it.
  *
  *     page 0   header     written at creation, then read-only for everybody
  *     page 1   producer   only the producer side maps it writable
  *     page 2   consumer   only the consumer side maps it writable
  *     page 3   meeting    what the notifier needs; both sides write
- *     page 4…  ring       the producer maps it writable, the consumer read-only; both map it twice, back to back
+ *     page 4…  ring       written by the producer; both map it twice, back to back
  *
  * Words that two cores fight over lie 128 bytes apart (processors fetch cache lines in pairs). */
 #ifndef SHMQ_LAYOUT_H
@@ -17,8 +17,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SHMQ_MAGIC 0x000a716d68735f89u /* "\x89_shmq\n\0" on a little-endian machine: other byte orders refuse it */
-#define SHMQ_ABI 1u
+/* "\x89_shmq\n\0" on a little-endian machine; machines of another byte order refuse it. */
+#define SHMQ_MAGIC 0x000a716d68735f89u
+#define SHMQ_ABI   1u
 
 enum { PAGE_HEADER, PAGE_PRODUCER, PAGE_CONSUMER, PAGE_MEETING, PAGE_RING }; /* page numbers */
 
@@ -44,10 +45,10 @@ struct header {
 
 /* Producer's and consumer's page have one shape: what one end does, the other mirrors. */
 struct end_page {
-    /* 0x000: moves with every message */
-    shared_u64 cursor; /* producer: tail, bytes published; consumer: head, bytes released. Since creation */
+    /* 0x000: moves with every message. Bytes since creation */
+    shared_u64 cursor; /* producer: tail, published; consumer: head, released */
     char pad0[120];
-    /* 0x080: the doorbell's words; written when this end goes to sleep, read by the other end after each message */
+    /* 0x080: the doorbell's; written when this end goes to sleep, read after each message */
     shared_u64 ticket; /* odd: asleep or about to be */
     shared_u64 want;   /* the other end's cursor that is worth waking for */
     char pad1[112];
@@ -69,7 +70,8 @@ struct meeting {
     shared_u32 space; /* 0x080 rung by the consumer */
 };
 
-/* Before each payload; then padding to RECORD_ALIGN. One u64, so that it is read and written at once. */
+/* Before each payload; then padding to RECORD_ALIGN. One u64, so that it is read and written at
+ * once. */
 struct record {
     uint32_t length; /* payload bytes */
     uint32_t tag;    /* low 32 bits of (position / 8), xor the salt: the low half of the instance */
@@ -106,7 +108,8 @@ SHMQ_ASSERT_AT(struct record, length, 0);
 SHMQ_ASSERT_AT(struct record, tag, 4);
 _Static_assert(sizeof(struct record) == 8, "ABI");
 
-/* The bytes of the object that are leased (lease.h), one each. They need not exist: leases are locks, not data. */
+/* The bytes of the object that are leased (lease.h), one each. They need not exist: leases are
+ * locks, not data. */
 enum { LEASE_LIFE_CYCLE, LEASE_PRODUCER, LEASE_CONSUMER };
 
 #endif

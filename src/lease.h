@@ -1,8 +1,9 @@
 /* Leases: open-file-description locks on single bytes of the object (LEASE_… in layout.h).
  *
- * The kernel drops them when their holder dies, however it dies, and answers who holds one in any PID namespace. They are
- * taken and dropped explicitly: closing a descriptor alone would not drop them while a mapping lives.
- * A descriptor below 0 stands for memory without an object (tests): its leases are always held. */
+ * The kernel drops them when their holder dies, however it dies, and answers who holds one in
+ * any PID namespace. They are taken and dropped explicitly: closing a descriptor alone would not
+ * drop them while a mapping lives. A descriptor below 0 stands for memory without an object
+ * (tests): its leases are always held. */
 #ifndef LEASE_H
 #define LEASE_H
 
@@ -19,7 +20,8 @@ int lease_take_until(int fd, int byte, enum lease_kind kind, int64_t until_ns);
 
 void lease_drop(int fd, int byte);
 
-/* Does anyone else hold it? When the kernel cannot tell: yes, for nobody is declared dead without proof. */
+/* Does anyone else hold it? When the kernel cannot tell: yes, for nobody is declared dead
+ * without proof. */
 bool lease_held(int fd, int byte);
 
 #endif

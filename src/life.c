@@ -18,18 +18,19 @@ static enum judgement judge(const struct shmq *q, uint64_t *life)
     const shared_u64 *word = &q->peer->life;
     *life = shared_load_acquire(word);
     for (int try = 0; try < TRIES; try++) {
-        /* L1: acquire, pairs with L2. Whoever sees a life closed also sees all that it published. */
+        /* L1: acquire, pairs with L2. Whoever sees a life closed also sees all that it
+         * published. */
         uint64_t before = *life;
         if (before == 0)
             return PEER_NEVER; /* or about to begin: it will ring */
         if (before % 2 == 0)
-            return PEER_CLOSED; /* its lease may stand for a moment yet, or be a successor's who will ring */
+            return PEER_CLOSED; /* a lease that still stands is a successor's, who will ring */
         bool held = lease_held(q->region.object, region_role(other(q->end)));
         *life = shared_load_acquire(word);
         if (held)
             return PEER_ALIVE;
         if (*life == before)
-            return PEER_DIED; /* the lease was asked for this very life: nobody took it before or since */
+            return PEER_DIED; /* the lease was asked for this very life */
     }
     return PEER_ALIVE;
 }
@@ -49,7 +50,8 @@ void life_begin(struct shmq *q)
 
 void life_end(struct shmq *q)
 {
-    /* L2: release, pairs with L1. Without it a consumer could see us gone and our last message not yet there. */
+    /* L2: release, pairs with L1. Without it a consumer could see us gone and our last message
+     * not yet there. */
     shared_store_release(&q->own->life, q->life + 1);
 }
 
@@ -65,8 +67,9 @@ int life_of_peer(struct shmq *q, uint64_t *life)
 
 void life_report(struct shmq *q, uint64_t life)
 {
+    /* Relaxed: read by our successors only, under the lease. */
     if (q->end == SHMQ_CONSUMER && life != q->old_life)
-        shared_store(&q->own->end_seen, life); /* relaxed: read by our successors only, under the lease */
+        shared_store(&q->own->end_seen, life);
 }
 
 uint32_t life_count(const struct shmq *q, enum shmq_end end)

@@ -1,8 +1,9 @@
 /* Notifiers: how a sleeper is woken. One file each, behind the same few functions.
  *
- * A notifier knows nothing of the ring, of messages or of who lives: it is given the words it may use, waits and
- * rings. It may wake a sleeper without reason, and a ring may be lost when its ringer dies: the doorbell protocol
- * (doorbell.h) looks at the cursors after every wait, and sleeps in slices. */
+ * A notifier knows nothing of the ring, of messages or of who lives: it is given the words it
+ * may use, waits and rings. It may wake a sleeper without reason, and a ring may be lost when
+ * its ringer dies: the doorbell protocol (doorbell.h) looks at the cursors after every wait, and
+ * sleeps in slices. */
 #ifndef NOTIFY_H
 #define NOTIFY_H
 
@@ -18,11 +19,13 @@ struct bells {
 
 struct notifier {
     const char *name;
-    /* How often a waiter looks at the ring before each wait, at least and at most: looking adapts between the two. */
+    /* How often a waiter looks at the ring before each wait, at least and at most: looking
+     * adapts between the two. */
     uint32_t fewest_looks, most_looks;
     /* Forgets rings that came before: afterwards only what rings from now on wakes. */
     void (*reset)(struct bells *bells);
-    /* Until rung or until_ns (CLOCK_MONOTONIC); may also return for no reason. -1: EINTR, EBADMSG. */
+    /* Until rung or until_ns (CLOCK_MONOTONIC); may also return for no reason. -1: EINTR,
+     * EBADMSG. */
     int (*wait)(struct bells *bells, int64_t until_ns);
     /* Never waits. -1: EBADMSG. */
     int (*ring)(struct bells *bells);

@@ -1,8 +1,10 @@
-/* sem: a counting semaphore of our own on a futex, one u32 a doorbell in the meeting page. The classic pairing with mmap.
+/* sem: a counting semaphore of our own on a futex, one u32 a doorbell in the meeting page. The
+ * classic pairing with mmap.
  *
- * Not sem_t: a damaged one makes libc abort the process, and the peer can write it. Here any value is a valid
- * count; the worst that a wrong one does is a needless look, or a wait that ends with its slice. Nothing needs repair after a
- * death. All accesses are relaxed: the count is a hint, the cursors are the truth. */
+ * Not sem_t: a damaged one makes libc abort the process, and the peer can write it. Here any
+ * value is a valid count; the worst that a wrong one does is a needless look, or a wait that
+ * ends with its slice. Nothing needs repair after a death. All accesses are relaxed: the count
+ * is a hint, the cursors are the truth. */
 #include "os.h"
 
 #include "notify.h"
@@ -31,12 +33,13 @@ static int sem_wait_until(struct bells *bells, int64_t until_ns)
             return futex_failed();
     }
     uint32_t count = shared_load32(bells->mine);
-    if (count > 0)
-        (void)shared_swap32(bells->mine, count, count - 1); /* lost to a ringer: one needless look */
+    if (count > 0) /* lost to a ringer: one needless look */
+        (void)shared_swap32(bells->mine, count, count - 1);
     return 0;
 }
 
-/* Up, saturating. A peer that keeps changing the word cannot hold us here: the wake-up alone suffices. */
+/* Up, saturating. A peer that keeps changing the word cannot hold us here: the wake-up alone
+ * suffices. */
 static int sem_ring(struct bells *bells)
 {
     enum { TRIES = 8 };

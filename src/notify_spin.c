@@ -1,5 +1,5 @@
-/* spin: no notifier at all. The waiter looks and looks, and burns a core; nobody is ever rung. Here to be measured, and for those
- * who have a core to give. */
+/* spin: no notifier at all. The waiter looks and looks, and burns a core; nobody is ever rung.
+ * Here to be measured, and for those who have a core to give. */
 #include "notify.h"
 
 static void spin_reset(struct bells *bells)
@@ -22,7 +22,7 @@ static int spin_ring(struct bells *bells)
 
 const struct notifier shmq_notify_spin = {
     .name = "spin",
-    .fewest_looks = 10000, /* between two questions whether the peer still lives: under a millisecond */
+    .fewest_looks = 10000, /* between two questions whether the peer lives: under a millisecond */
     .most_looks = 10000,
     .reset = spin_reset,
     .wait = spin_wait,

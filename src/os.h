@@ -1,7 +1,8 @@
 /* The only place that calls what blocks, locks, maps, names or tells the time.
  *
- * Thin inline functions with the kernel's own meaning: -1 and errno. A test that defines OS_FAULT makes any of them fail
- * on demand, by name; the simulator replaces this whole file by defining SHMQ_OS_H. */
+ * Thin inline functions with the kernel's own meaning: -1 and errno. A test that defines
+ * OS_FAULT makes any of them fail on demand, by name; the simulator replaces this whole file by
+ * defining SHMQ_OS_H. */
 #ifndef OS_H
 #define OS_H
 #ifndef _GNU_SOURCE
@@ -112,7 +113,8 @@ static inline void os_close(int fd)
         (void)close(fd); /* Linux always gives the descriptor back; there is nothing to repeat */
 }
 
-/* One byte of an object, locked for this open file description. type: F_RDLCK, F_WRLCK, F_UNLCK. EAGAIN: taken. */
+/* One byte of an object, locked for this open file description. type: F_RDLCK, F_WRLCK, F_UNLCK.
+ * EAGAIN: taken. */
 static inline int os_lock(int fd, off_t byte, short type)
 {
     OS_FAULT("lock", -1);
@@ -185,10 +187,11 @@ static inline struct timespec os_timespec(int64_t time_ns)
 static inline void os_nap(int64_t duration_ns)
 {
     struct timespec duration = os_timespec(duration_ns);
-    (void)nanosleep(&duration, NULL); /* cut short by a signal: the caller looks again, that is all */
+    (void)nanosleep(&duration, NULL); /* cut short by a signal: the caller looks again */
 }
 
-/* Sleeps while *word is `expected`, until `until_ns`. EAGAIN: it is not; ETIMEDOUT; EINTR: a signal handler ran. */
+/* Sleeps while *word is `expected`, until `until_ns`. EAGAIN: it is not; ETIMEDOUT; EINTR: a
+ * signal handler ran. */
 static inline int os_futex_wait(const void *word, uint32_t expected, int64_t until_ns)
 {
     OS_FAULT("futex_wait", -1);

@@ -11,8 +11,8 @@
 enum {
     DEFAULT_CAPACITY = 1 << 20,
     DEFAULT_MODE = 0600,
-    LIFE_CYCLE_PATIENCE_MS = 1000, /* then EBUSY: a stopped or hostile holder stalls nobody for ever */
-    ALLOCATE_STEP = 16 << 20       /* a signal makes the kernel undo one step of an allocation, not all */
+    LIFE_CYCLE_PATIENCE_MS = 1000, /* then EBUSY: a stopped holder stalls nobody for ever */
+    ALLOCATE_STEP = 16 << 20       /* a signal makes the kernel undo one step, not all */
 };
 static const unsigned FLAGS_KNOWN =
     SHMQ_MANY_PRODUCERS | SHMQ_MANY_CONSUMERS | SHMQ_EPHEMERAL | SHMQ_CHECKSUM;
@@ -85,7 +85,8 @@ static int plan(struct header *header, const struct shmq_attr *attr)
     uint64_t max_message = attr->max_message;
     if (max_message == 0)
         max_message = capacity / 4 < longest ? capacity / 4 : longest;
-    if (max_message > longest || attr->notify > SHMQ_NOTIFY_SPIN || (attr->flags & ~FLAGS_KNOWN) != 0)
+    if (max_message > longest || attr->notify > SHMQ_NOTIFY_SPIN ||
+        (attr->flags & ~FLAGS_KNOWN) != 0)
         return refuse(EINVAL);
     *header = (struct header){
         .magic = SHMQ_MAGIC,
@@ -121,8 +122,8 @@ static int supported(const struct header *header)
     return 0;
 }
 
-/* Opens what the name means now and reads its header; EPROTO if it is no queue of any version. With pread: an object that was
- * truncated cannot fault there. */
+/* Opens what the name means now and reads its header; EPROTO if it is no queue of any version.
+ * With pread: an object that was truncated cannot fault there. */
 static int open_existing(struct region *region, struct stat *status)
 {
     region->object = os_open_existing(region->directory, region->name);
@@ -150,7 +151,8 @@ static int allocate(int object, uint64_t bytes)
     return 0;
 }
 
-/* A whole queue without a name, at region->object. Space is taken here: a full file system is ENOSPC now and not a SIGBUS later. */
+/* A whole queue without a name, at region->object. Space is taken here: a full file system is
+ * ENOSPC now and not a SIGBUS later. */
 static int build(struct region *region, mode_t mode)
 {
     region->object = os_open_unnamed(region->directory);
@@ -161,7 +163,8 @@ static int build(struct region *region, mode_t mode)
         if (os_random(&header->instance, sizeof header->instance) != 0)
             return -1;
     } while ((uint32_t)header->instance == 0);
-    if (os_set_mode(region->object, mode) != 0 || allocate(region->object, header->object_size) != 0)
+    if (os_set_mode(region->object, mode) != 0 ||
+        allocate(region->object, header->object_size) != 0)
         return -1;
     ssize_t put = os_write(region->object, header, sizeof *header, 0);
     if (put < 0)
@@ -169,8 +172,8 @@ static int build(struct region *region, mode_t mode)
     return put == (ssize_t)sizeof *header ? 0 : refuse(ENOSPC);
 }
 
-/* Builds a queue and names it. The leases are taken before anyone can see it, so its creator never loses its own end.
- * EEXIST: the name is taken. */
+/* Builds a queue and names it. The leases are taken before anyone can see it, so its creator
+ * never loses its own end. EEXIST: the name is taken. */
 static int create(struct region *region, enum shmq_end end, const struct shmq_attr *attr)
 {
     mode_t mode = attr->mode == 0 ? DEFAULT_MODE : attr->mode;
@@ -204,7 +207,8 @@ static bool owner_is_welcome(const struct stat *status, mode_t mode)
     return status->st_uid == os_user() || status->st_uid == 0 || (mode & 077) != 0;
 }
 
-/* Opens what the name means now and takes the leases. ESTALE: it lost its name meanwhile, start over. */
+/* Opens what the name means now and takes the leases. ESTALE: it lost its name meanwhile, start
+ * over. */
 static int find(struct region *region, enum shmq_end end, mode_t mode, int64_t until_ns)
 {
     struct stat status;
@@ -367,7 +371,8 @@ static bool is_over(const struct region *region)
     return tail == head && life != 0;
 }
 
-/* Removes the name, if it still means our object; ENOENT if not. Holds the life-cycle lease exclusively meanwhile. */
+/* Removes the name, if it still means our object; ENOENT if not. Holds the life-cycle lease
+ * exclusively meanwhile. */
 static int remove_name(struct region *region, bool only_if_over, int64_t until_ns)
 {
     if (lease_take_until(region->object, LEASE_LIFE_CYCLE, LEASE_EXCLUSIVE, until_ns) != 0)

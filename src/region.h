@@ -1,9 +1,11 @@
 /* The region: the object that a name stands for. Creates, finds, maps and unlinks it.
  *
- * Owns names, descriptors and mappings, and the order of the life cycle's steps. Knows nothing of messages or of who
- * waits. Whoever creates or attaches holds the life-cycle lease shared while it does; whoever unlinks holds it
- * exclusively. A name is only ever given (linkat) to a finished object and only ever removed under the exclusive lease, after a
- * look that it still means the same object. So a process killed at any instruction leaves either a whole queue or none. */
+ * Owns names, descriptors and mappings, and the order of the life cycle's steps. Knows nothing
+ * of messages or of who waits. Whoever creates or attaches holds the life-cycle lease shared
+ * while it does; whoever unlinks holds it exclusively. A name is only ever given (linkat) to a
+ * finished object and only ever removed under the exclusive lease, after a look that it still
+ * means the same object. So a process killed at any instruction leaves either a whole queue or
+ * none. */
 #ifndef REGION_H
 #define REGION_H
 
@@ -14,7 +16,7 @@
 #include "shmq.h"
 
 struct region {
-    int directory; /* where the name stands: stays right when the process changes its working directory */
+    int directory; /* where the name stands; stays right when the working directory changes */
     int object;    /* -1: memory that somebody else mapped */
     char name[NAME_MAX + 1];
     struct header header; /* our own copy, checked: the page itself is never read again */
@@ -25,8 +27,9 @@ struct region {
     unsigned char *ring; /* 2 x capacity */
 };
 
-/* Creates or attaches, as shmq_open says, and takes `end`'s role lease. On success the life-cycle lease is still held, shared: drop it
- * once everything that has a name is open. On failure nothing is held. */
+/* Creates or attaches, as shmq_open says, and takes `end`'s role lease. On success the
+ * life-cycle lease is still held, shared: drop it once everything that has a name is open. On
+ * failure nothing is held. */
 int region_open(struct region *region, const char *path, enum shmq_end end, int oflag,
                 const struct shmq_attr *attr);
 
@@ -36,13 +39,15 @@ int region_map(struct region *region, enum shmq_end end);
 /* Drops every lease, unmaps and closes. */
 void region_close(struct region *region);
 
-/* After a fork, in the child: closes the descriptors, and drops no lease, for they are the parent's. */
+/* After a fork, in the child: closes the descriptors, and drops no lease, for they are the
+ * parent's. */
 void region_disown(struct region *region);
 
 /* True if the object has lost its last name, so that nobody can come any more. */
 bool region_unlinked(const struct region *region);
 
-/* For an end that has dropped its role lease: unlinks an ephemeral queue that nobody uses and that is drained. */
+/* For an end that has dropped its role lease: unlinks an ephemeral queue that nobody uses and
+ * that is drained. */
 int region_retire(struct region *region);
 
 /* shmq_unlink. */

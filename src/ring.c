@@ -1,11 +1,13 @@
-/* The part of the ring that disbelieves: everything that the other end wrote passes here. See ring.h. */
+/* The part of the ring that disbelieves: everything that the other end wrote passes here. See
+ * ring.h. */
 #include "ring.h"
 
 #include <errno.h>
 
-/* Pacing. Cursors travel between the cores' caches at some 100 ns a look, so a look should bring many messages. Once an
- * end streams (a look at once brings something) but each look brings little, it pauses before the next one, longer and
- * longer, and the other end runs ahead undisturbed. A look that brings nothing ends it: latency comes first then. */
+/* Pacing. Cursors travel between the cores' caches at some 100 ns a look, so a look should bring
+ * many messages. Once an end streams (a look at once brings something) but each look brings
+ * little, it pauses before the next one, longer and longer, and the other end runs ahead
+ * undisturbed. A look that brings nothing ends it: latency comes first then. */
 enum { PACE_MAX = 64, PACE_ENOUGH_BYTES = 16 * 1024 };
 
 static int damaged(void)
@@ -38,7 +40,8 @@ int ring_look(struct ring *ring)
 {
     /* R2 look: acquire, pairs with the other end's R1 advance. */
     uint64_t seen = shared_load_acquire(ring->peer_word);
-    /* A cursor never moves back, and never past what it may own: both are one unsigned comparison. */
+    /* A cursor never moves back, and never past what it may own: both are one unsigned
+     * comparison. */
     if (seen - ring->peer > ring->capacity - ring_available(ring) || seen % RECORD_ALIGN != 0)
         return damaged();
     ring->peer = seen;

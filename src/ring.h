@@ -1,16 +1,19 @@
 /* The ring: records in shared bytes between two cursors, seen from one end.
  *
- * Works on memory that it is given and makes no system call. Knows no doorbell, no lease and no name. An end owns one
- * cursor, the other end owns the other: what this end owns it keeps here, in private memory, and never reads back; what the
- * other end owns is read once per decision and checked before use.
+ * Works on memory that it is given and makes no system call. Knows no doorbell, no lease and no
+ * name. An end owns one cursor, the other end owns the other: what this end owns it keeps here,
+ * in private memory, and never reads back; what the other end owns is read once per decision and
+ * checked before use.
  *
  *     head ............ tail          both only grow, modulo 2^64
  *      | readable        | free, until head + capacity
  *
- * "Available" is what this end may touch next: free bytes for the producer, readable bytes for the consumer.
+ * "Available" is what this end may touch next: free bytes for the producer, readable bytes for
+ * the consumer.
  *
- * A record always starts in the first copy of the ring and may run on into the second, so it is contiguous in both
- * ends' view. Memory that is not mapped twice (tests; rings below a page) is simply given as 2 x capacity bytes. */
+ * A record always starts in the first copy of the ring and may run on into the second, so it is
+ * contiguous in both ends' view. Memory that is not mapped twice (tests; rings below a page) is
+ * simply given as 2 x capacity bytes. */
 #ifndef RING_H
 #define RING_H
 
@@ -21,7 +24,7 @@
 struct ring {
     uint64_t own;   /* this end's cursor */
     uint64_t peer;  /* the other end's as last seen and found possible */
-    uint64_t slack; /* available bytes when both cursors are equal: producer, capacity; consumer, 0 */
+    uint64_t slack; /* available when both cursors are equal: producer, capacity; consumer, 0 */
     unsigned char *bytes;
     uint64_t capacity;
     uint64_t max_message;
@@ -47,10 +50,12 @@ int ring_attach(struct ring *ring, bool producer, const struct ring_memory *memo
 /* Looks at the other end's cursor. -1 with EBADMSG if it is impossible. */
 int ring_look(struct ring *ring);
 
-/* The same for an end that streams: first lets the other end run ahead for as long as that has paid. */
+/* The same for an end that streams: first lets the other end run ahead for as long as that has
+ * paid. */
 int ring_look_paced(struct ring *ring);
 
-/* Consumer, at least a header available: the next record's payload, and its length. NULL with EBADMSG. */
+/* Consumer, at least a header available: the next record's payload, and its length. NULL with
+ * EBADMSG. */
 const void *ring_read(const struct ring *ring, size_t *length);
 
 static inline uint64_t ring_available(const struct ring *ring)
@@ -78,13 +83,15 @@ static inline uint32_t ring_tag(const struct ring *ring)
 static inline void ring_advance(struct ring *ring, uint64_t bytes)
 {
     ring->own += bytes;
-    /* R1 advance: release, pairs with the other end's R2 look. Producer: whoever sees the new tail sees the record
-     * written below it; without it the consumer could read bytes of an earlier lap. Consumer: our reads of the record are
-     * done before the producer sees that its space is free; without it they could return what is written there next. */
+    /* R1 advance: release, pairs with the other end's R2 look. Producer: whoever sees the new
+     * tail sees the record written below it; without it the consumer could read bytes of an
+     * earlier lap. Consumer: our reads of the record are done before the producer sees that its
+     * space is free; without it they could return what is written there next. */
     shared_store_release(ring->own_word, ring->own);
 }
 
-/* Producer, ring_record_bytes(length) available: publishes what stands at ring_at() + RECORD_HEADER. */
+/* Producer, ring_record_bytes(length) available: publishes what stands at ring_at() +
+ * RECORD_HEADER. */
 static inline void ring_publish(struct ring *ring, size_t length)
 {
     struct record record = {.length = (uint32_t)length, .tag = ring_tag(ring)};

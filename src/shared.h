@@ -1,9 +1,10 @@
 /* The only place that touches shared words and ring bytes.
  *
- * Thin inline functions over C11 atomics and memcpy; each names what it does to SHARED_HOOK, which costs nothing when
- * off. A test that defines SHARED_HOOK gets control before every access to shared memory, with its kind and address
- * (so that a hostile peer, or another schedule, can act there). The simulator replaces this whole file by defining
- * SHMQ_SHARED_H. Which order a caller needs, and why, is said where it calls. */
+ * Thin inline functions over C11 atomics and memcpy; each names what it does to SHARED_HOOK,
+ * which costs nothing when off. A test that defines SHARED_HOOK gets control before every access
+ * to shared memory, with its kind and address (so that a hostile peer, or another schedule, can
+ * act there). The simulator replaces this whole file by defining SHMQ_SHARED_H. Which order a
+ * caller needs, and why, is said where it calls. */
 #ifndef SHARED_H
 #define SHARED_H
 #ifdef SHMQ_SHARED_H

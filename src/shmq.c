@@ -1,4 +1,5 @@
-/* The public interface: checks arguments and puts the parts together. See shmq.h for what each function promises. */
+/* The public interface: checks arguments and puts the parts together. See shmq.h for what each
+ * function promises. */
 #include "os.h"
 
 #include "shmq.h"
