@@ -5,10 +5,9 @@
 
 #include "life.h"
 
-static const int64_t SLICE_NS = 200 * (int64_t)OS_MS;
+static const int64_t SLICE_NS = 200 * OS_MS;
 
-void doorbell_attach(struct shmq *q)
-{
+void doorbell_attach(struct shmq *q) {
     /* Relaxed: our own page, ours alone since the lease was taken. Odd: our predecessor died
      * asleep. */
     q->ticket = (shared_load(&q->own->ticket) + 1) & ~(uint64_t)1;
@@ -19,43 +18,35 @@ void doorbell_attach(struct shmq *q)
     shared_store(&q->own->ticket, q->ticket);
 }
 
-static int ring_now(struct shmq *q, uint64_t ticket)
-{
+static int ring_now(struct shmq *q, uint64_t ticket) {
     q->rung = ticket;
     shared_store(&q->own->rings, ++q->rings); /* relaxed: statistics */
     return q->notifier->ring(&q->bells) == 0 ? 0 : shmq_damaged(q);
 }
 
-int doorbell_answer(struct shmq *q, uint64_t ticket)
-{
+int doorbell_answer(struct shmq *q, uint64_t ticket) {
     uint64_t want = shared_load(&q->peer->want); /* relaxed: ordered by D3 */
     if ((int64_t)(q->ring.own - want) < 0)
         return 0; /* too little yet: a later ring_advance comes by here again */
     return ring_now(q, ticket);
 }
 
-int doorbell_announce(struct shmq *q)
-{
+int doorbell_announce(struct shmq *q) {
     /* D2 and D3, as in doorbell_ring. */
     shared_barrier();
     uint64_t ticket = shared_load_acquire(&q->peer->ticket);
     return ticket % 2 == 0 ? 0 : ring_now(q, ticket);
 }
 
-static bool available(const struct shmq *q, uint64_t need)
-{
+static bool available(const struct shmq *q, uint64_t need) {
     return ring_available(&q->ring) >= need;
 }
 
-static int look(struct shmq *q)
-{
-    return ring_look(&q->ring) == 0 ? 0 : shmq_damaged(q);
-}
+static int look(struct shmq *q) { return ring_look(&q->ring) == 0 ? 0 : shmq_damaged(q); }
 
 /* Looks a while before sleeping, and for longer where that has paid lately: a wake-up costs some
  * 30 us, a look 20 ns. */
-static int spin(struct shmq *q, uint64_t need)
-{
+static int spin(struct shmq *q, uint64_t need) {
     const struct notifier *notifier = q->notifier;
     for (uint32_t turn = 0; turn < q->looks; turn++) {
         shared_pause();
@@ -71,8 +62,7 @@ static int spin(struct shmq *q, uint64_t need)
 }
 
 /* Has the other end gone for good? Nothing is said while something is still available. */
-static int ask_for_peer(struct shmq *q, uint64_t need)
-{
+static int ask_for_peer(struct shmq *q, uint64_t need) {
     uint64_t life;
     int gone = life_of_peer(q, &life);
     if (gone == 0)
@@ -87,8 +77,7 @@ static int ask_for_peer(struct shmq *q, uint64_t need)
 }
 
 /* Steps 0 to 5, one slice at most. 0: ask again whether enough is available. */
-static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns)
-{
+static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
     const int64_t slice_ns = os_now() + SLICE_NS;
     q->notifier->reset(&q->bells);
     /* The peer's cursor that makes `need` available. Relaxed: ordered by D4. */
@@ -110,8 +99,7 @@ static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns)
     return result;
 }
 
-static int time_is_up(struct shmq *q, uint64_t need, int timeout_ms)
-{
+static int time_is_up(struct shmq *q, uint64_t need, int timeout_ms) {
     if (ask_for_peer(q, need) != 0)
         return -1;
     if (available(q, need))
@@ -120,11 +108,10 @@ static int time_is_up(struct shmq *q, uint64_t need, int timeout_ms)
     return -1;
 }
 
-int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms)
-{
+int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms) {
     int64_t until_ns = INT64_MAX;
     if (timeout_ms >= 0)
-        until_ns = timeout_ms == 0 ? 0 : os_now() + (int64_t)timeout_ms * OS_MS;
+        until_ns = timeout_ms == 0 ? 0 : os_now() + timeout_ms * OS_MS;
     while (!available(q, need)) {
         if (timeout_ms != 0 && spin(q, need) != 0)
             return -1;

@@ -34,8 +34,7 @@ int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms);
 int doorbell_answer(struct shmq *q, uint64_t ticket);
 
 /* Steps 2 to 4, after step 1: ring_advance or ring_publish. */
-static inline int doorbell_ring(struct shmq *q)
-{
+static inline int doorbell_ring(struct shmq *q) {
     /* D2: step 2, pairs with D1, the sleeper's. Between our cursor and the load of its ticket;
      * without it the processor may load the ticket first, see nobody asleep, and the sleeper may
      * have missed the cursor: a lost wake-up. */

@@ -14,18 +14,11 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct shmq *first;
 
-static void before_fork(void)
-{
-    (void)pthread_mutex_lock(&lock);
-}
+static void before_fork(void) { (void)pthread_mutex_lock(&lock); }
 
-static void after_fork(void)
-{
-    (void)pthread_mutex_unlock(&lock);
-}
+static void after_fork(void) { (void)pthread_mutex_unlock(&lock); }
 
-static void after_fork_in_child(void)
-{
+static void after_fork_in_child(void) {
     for (struct shmq *q = first; q != NULL; q = q->next) {
         region_disown(&q->region);
         q->fault = EINVAL;
@@ -33,24 +26,18 @@ static void after_fork_in_child(void)
     after_fork();
 }
 
-static void watch_forks(void)
-{
+static void watch_forks(void) {
     (void)pthread_atfork(before_fork, after_fork, after_fork_in_child);
 }
 
-void guard_lock(void)
-{
+void guard_lock(void) {
     (void)pthread_once(&once, watch_forks);
     (void)pthread_mutex_lock(&lock);
 }
 
-void guard_unlock(void)
-{
-    (void)pthread_mutex_unlock(&lock);
-}
+void guard_unlock(void) { (void)pthread_mutex_unlock(&lock); }
 
-void guard_add(struct shmq *q)
-{
+void guard_add(struct shmq *q) {
     q->previous = NULL;
     q->next = first;
     if (first != NULL)
@@ -58,8 +45,7 @@ void guard_add(struct shmq *q)
     first = q;
 }
 
-void guard_remove(struct shmq *q)
-{
+void guard_remove(struct shmq *q) {
     if (q->previous != NULL)
         q->previous->next = q->next;
     else

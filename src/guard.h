@@ -11,7 +11,7 @@
  * fork in another thread waits meanwhile, so that its child knows every descriptor that it
  * inherits. */
 void guard_lock(void);
-void guard_unlock(void);
+void guard_unlock(void); /* leaves errno alone */
 
 /* Under the lock. */
 void guard_add(struct shmq *q);

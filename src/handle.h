@@ -47,8 +47,7 @@ struct shmq {
 int shmq_attach_memory(struct shmq **q, const struct region *region, enum shmq_end end);
 
 /* Poisons the handle: what the other end wrote makes no sense. Returns -1 with EBADMSG. */
-static inline int shmq_damaged(struct shmq *q)
-{
+static inline int shmq_damaged(struct shmq *q) {
     q->fault = EBADMSG;
     errno = EBADMSG;
     return -1;

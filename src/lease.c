@@ -3,8 +3,7 @@
 
 #include "lease.h"
 
-int lease_take(int fd, int byte, enum lease_kind kind)
-{
+int lease_take(int fd, int byte, enum lease_kind kind) {
     if (os_lock(fd, byte, kind == LEASE_SHARED ? F_RDLCK : F_WRLCK) == 0)
         return 0;
     if (errno == EAGAIN || errno == EACCES)
@@ -14,8 +13,7 @@ int lease_take(int fd, int byte, enum lease_kind kind)
     return -1;
 }
 
-int lease_take_until(int fd, int byte, enum lease_kind kind, int64_t until_ns)
-{
+int lease_take_until(int fd, int byte, enum lease_kind kind, int64_t until_ns) {
     int64_t nap_ns = OS_MS / 20;
     while (lease_take(fd, byte, kind) != 0) {
         if (errno != EBUSY || os_now() >= until_ns)
@@ -27,13 +25,11 @@ int lease_take_until(int fd, int byte, enum lease_kind kind, int64_t until_ns)
     return 0;
 }
 
-void lease_drop(int fd, int byte)
-{
+void lease_drop(int fd, int byte) {
+    int error = errno;
     if (fd >= 0)
         (void)os_lock(fd, byte, F_UNLCK);
+    errno = error;
 }
 
-bool lease_held(int fd, int byte)
-{
-    return fd < 0 || os_lock_held(fd, byte) != 0;
-}
+bool lease_held(int fd, int byte) { return fd < 0 || os_lock_held(fd, byte) != 0; }

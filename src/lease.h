@@ -18,6 +18,7 @@ int lease_take(int fd, int byte, enum lease_kind kind);
 /* Tries until `until_ns` (CLOCK_MONOTONIC), then EBUSY. */
 int lease_take_until(int fd, int byte, enum lease_kind kind, int64_t until_ns);
 
+/* Leaves errno alone. */
 void lease_drop(int fd, int byte);
 
 /* Does anyone else hold it? When the kernel cannot tell: yes, for nobody is declared dead

@@ -11,21 +11,16 @@
 #include "shared.h"
 
 /* The kernel refuses a word that is gone (EFAULT). */
-static int futex_failed(void)
-{
+static int futex_failed(void) {
     if (errno != EINTR)
         errno = EBADMSG;
     return -1;
 }
 
-static void sem_reset(struct bells *bells)
-{
-    shared_store32(bells->mine, 0);
-}
+static void sem_reset(struct bells *bells) { shared_store32(bells->mine, 0); }
 
 /* Down. */
-static int sem_wait_until(struct bells *bells, int64_t until_ns)
-{
+static int sem_wait_until(struct bells *bells, int64_t until_ns) {
     if (shared_load32(bells->mine) == 0 && os_futex_wait(bells->mine, 0, until_ns) != 0) {
         if (errno == ETIMEDOUT)
             return 0;
@@ -40,8 +35,7 @@ static int sem_wait_until(struct bells *bells, int64_t until_ns)
 
 /* Up, saturating. A peer that keeps changing the word cannot hold us here: the wake-up alone
  * suffices. */
-static int sem_ring(struct bells *bells)
-{
+static int sem_ring(struct bells *bells) {
     enum { TRIES = 8 };
     for (int try = 0; try < TRIES; try++) {
         uint32_t count = shared_load32(bells->theirs);

@@ -2,20 +2,15 @@
  * Here to be measured, and for those who have a core to give. */
 #include "notify.h"
 
-static void spin_reset(struct bells *bells)
-{
-    (void)bells;
-}
+static void spin_reset(struct bells *bells) { (void)bells; }
 
-static int spin_wait(struct bells *bells, int64_t until_ns)
-{
+static int spin_wait(struct bells *bells, int64_t until_ns) {
     (void)bells;
     (void)until_ns;
     return 0;
 }
 
-static int spin_ring(struct bells *bells)
-{
+static int spin_ring(struct bells *bells) {
     (void)bells;
     return 0;
 }

@@ -1,8 +1,8 @@
 /* The only place that calls what blocks, locks, maps, names or tells the time.
  *
- * Thin inline functions with the kernel's own meaning: -1 and errno. A test that defines
- * OS_FAULT makes any of them fail on demand, by name; the simulator replaces this whole file by
- * defining SHMQ_OS_H. */
+ * Thin inline functions with the kernel's own meaning: -1 and errno. Every call is a libc function
+ * by its own name, so a test makes any of them fail by compiling with `-include` of a header that
+ * puts a macro in its place; the simulator replaces this whole file by defining SHMQ_OS_H. */
 #ifndef OS_H
 #define OS_H
 #ifndef _GNU_SOURCE
@@ -17,115 +17,97 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-/* In a fault test: `if (the test wants `call` to fail now) { errno = …; return failure; }` */
-#ifndef OS_FAULT
-#define OS_FAULT(call, failure) ((void)0)
-#endif
+/* -1, with errno. */
+static inline int fail(int error) {
+    errno = error;
+    return -1;
+}
 
 /* Names and objects. Every descriptor is close-on-exec. */
-static inline int os_open_directory(const char *path)
-{
-    OS_FAULT("open_directory", -1);
+static inline int os_open_directory(const char *path) {
     return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-static inline int os_open_existing(int directory, const char *name)
-{
-    OS_FAULT("open_existing", -1);
+static inline int os_open_existing(int directory, const char *name) {
     return openat(directory, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
-static inline int os_open_unnamed(int directory)
-{
-    OS_FAULT("open_unnamed", -1);
+static inline int os_open_unnamed(int directory) {
     return openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 }
 
 /* Gives an unnamed object its name; EEXIST if the name is taken. */
-static inline int os_link(int fd, int directory, const char *name)
-{
-    OS_FAULT("link", -1);
-    char path[32] = "/proc/self/fd/";
-    char digits[12];
-    size_t count = 0;
-    size_t at = sizeof "/proc/self/fd/" - 1;
-    for (unsigned rest = (unsigned)fd; count == 0 || rest > 0; rest /= 10)
-        digits[count++] = (char)('0' + rest % 10);
-    while (count > 0)
-        path[at++] = digits[--count];
+static inline int os_link(int fd, int directory, const char *name) {
+    char path[32];
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     return linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW);
 }
 
-static inline int os_unlink(int directory, const char *name)
-{
-    OS_FAULT("unlink", -1);
+static inline int os_unlink(int directory, const char *name) {
     return unlinkat(directory, name, 0);
 }
 
-static inline int os_stat(int fd, struct stat *status)
-{
-    OS_FAULT("stat", -1);
-    return fstat(fd, status);
-}
+static inline int os_stat(int fd, struct stat *status) { return fstat(fd, status); }
 
-static inline int os_stat_name(int directory, const char *name, struct stat *status)
-{
-    OS_FAULT("stat_name", -1);
+static inline int os_stat_name(int directory, const char *name, struct stat *status) {
     return fstatat(directory, name, status, AT_SYMLINK_NOFOLLOW);
 }
 
-static inline int os_set_mode(int fd, mode_t mode)
-{
-    OS_FAULT("set_mode", -1);
-    return fchmod(fd, mode);
-}
+static inline int os_set_mode(int fd, mode_t mode) { return fchmod(fd, mode); }
 
-static inline int os_allocate(int fd, off_t offset, off_t bytes)
-{
-    OS_FAULT("allocate", -1);
+static inline int os_allocate(int fd, off_t offset, off_t bytes) {
     errno = posix_fallocate(fd, offset, bytes);
     return errno == 0 ? 0 : -1;
 }
 
-static inline ssize_t os_read(int fd, void *to, size_t bytes, off_t offset)
-{
-    OS_FAULT("read", -1);
+/* Bytes that this process may make a file; RLIM_INFINITY is larger than any. */
+static inline uint64_t os_file_size_limit(void) {
+    struct rlimit limit = {.rlim_cur = RLIM_INFINITY};
+    (void)getrlimit(RLIMIT_FSIZE, &limit); /* fails for an unknown resource only */
+    return limit.rlim_cur;
+}
+
+/* Bytes free on the object's file system; UINT64_MAX where it has no limit or does not say. */
+static inline uint64_t os_space(int fd) {
+    struct statvfs system;
+    if (fstatvfs(fd, &system) != 0 || system.f_blocks == 0)
+        return UINT64_MAX;
+    return (uint64_t)system.f_bavail * system.f_frsize;
+}
+
+static inline ssize_t os_read(int fd, void *to, size_t bytes, off_t offset) {
     return pread(fd, to, bytes, offset);
 }
 
-static inline ssize_t os_write(int fd, const void *from, size_t bytes, off_t offset)
-{
-    OS_FAULT("write", -1);
+static inline ssize_t os_write(int fd, const void *from, size_t bytes, off_t offset) {
     return pwrite(fd, from, bytes, offset);
 }
 
-static inline void os_close(int fd)
-{
+static inline void os_close(int fd) {
     if (fd >= 0)
         (void)close(fd); /* Linux always gives the descriptor back; there is nothing to repeat */
 }
 
 /* One byte of an object, locked for this open file description. type: F_RDLCK, F_WRLCK, F_UNLCK.
  * EAGAIN: taken. */
-static inline int os_lock(int fd, off_t byte, short type)
-{
-    OS_FAULT("lock", -1);
+static inline int os_lock(int fd, off_t byte, short type) {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
     return fcntl(fd, F_OFD_SETLK, &lock);
 }
 
 /* 1 if another open file description holds the byte, 0 if none. */
-static inline int os_lock_held(int fd, off_t byte)
-{
-    OS_FAULT("lock_held", -1);
+static inline int os_lock_held(int fd, off_t byte) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
     if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
         return -1;
@@ -133,95 +115,68 @@ static inline int os_lock_held(int fd, off_t byte)
 }
 
 /* Memory. */
-static inline void *os_reserve(size_t bytes)
-{
-    OS_FAULT("reserve", MAP_FAILED);
+static inline void *os_reserve(size_t bytes) {
     return mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
-static inline int os_map(void *at, size_t bytes, int protection, int fd, off_t offset)
-{
-    OS_FAULT("map", -1);
+static inline int os_map(void *at, size_t bytes, int protection, int fd, off_t offset) {
     void *mapped = mmap(at, bytes, protection, MAP_SHARED | MAP_FIXED, fd, offset);
     return mapped == MAP_FAILED ? -1 : 0;
 }
 
-static inline void os_unmap(void *at, size_t bytes)
-{
+static inline void os_unmap(void *at, size_t bytes) {
     (void)munmap(at, bytes); /* fails for wrong arguments only */
 }
 
-static inline int os_advise(void *at, size_t bytes, int advice)
-{
-    OS_FAULT("advise", -1);
+static inline int os_advise(void *at, size_t bytes, int advice) {
     return madvise(at, bytes, advice);
 }
 
-static inline void *os_allocate_memory(size_t alignment, size_t bytes)
-{
-    OS_FAULT("allocate_memory", NULL);
+static inline void *os_allocate_memory(size_t alignment, size_t bytes) {
     return aligned_alloc(alignment, bytes);
 }
 
-static inline void os_free_memory(void *memory)
-{
-    free(memory);
-}
+static inline void os_free_memory(void *memory) { free(memory); }
 
 /* Waiting. Times are nanoseconds of CLOCK_MONOTONIC. */
-enum { OS_MS = 1000000 };
+#define OS_MS INT64_C(1000000)
 
-static inline int64_t os_now(void)
-{
+static inline int64_t os_now(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now); /* fails for an unknown clock only */
-    return (int64_t)now.tv_sec * 1000 * OS_MS + now.tv_nsec;
+    return now.tv_sec * 1000 * OS_MS + now.tv_nsec;
 }
 
-static inline struct timespec os_timespec(int64_t time_ns)
-{
+static inline struct timespec os_timespec(int64_t time_ns) {
     return (struct timespec){.tv_sec = (time_t)(time_ns / (1000 * OS_MS)),
                              .tv_nsec = (long)(time_ns % (1000 * OS_MS))};
 }
 
-static inline void os_nap(int64_t duration_ns)
-{
+static inline void os_nap(int64_t duration_ns) {
     struct timespec duration = os_timespec(duration_ns);
     (void)nanosleep(&duration, NULL); /* cut short by a signal: the caller looks again */
 }
 
 /* Sleeps while *word is `expected`, until `until_ns`. EAGAIN: it is not; ETIMEDOUT; EINTR: a
  * signal handler ran. */
-static inline int os_futex_wait(const void *word, uint32_t expected, int64_t until_ns)
-{
-    OS_FAULT("futex_wait", -1);
+static inline int os_futex_wait(const void *word, uint32_t expected, int64_t until_ns) {
     struct timespec until = os_timespec(until_ns);
     return (int)syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &until, NULL,
                         FUTEX_BITSET_MATCH_ANY);
 }
 
-static inline int os_futex_wake(const void *word, int sleepers)
-{
-    OS_FAULT("futex_wake", -1);
+static inline int os_futex_wake(const void *word, int sleepers) {
     return (int)syscall(SYS_futex, word, FUTEX_WAKE, sleepers, NULL, NULL, 0);
 }
 
 /* The rest. */
-static inline int os_random(void *to, size_t bytes)
-{
-    OS_FAULT("random", -1);
+static inline int os_random(void *to, size_t bytes) {
     return getrandom(to, bytes, 0) == (ssize_t)bytes ? 0 : -1;
 }
 
-static inline size_t os_page_size(void)
-{
-    return (size_t)sysconf(_SC_PAGESIZE);
-}
+static inline size_t os_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
-static inline uid_t os_user(void)
-{
-    return geteuid();
-}
+static inline uid_t os_user(void) { return geteuid(); }
 
 #endif
 #endif

@@ -11,6 +11,7 @@
 enum {
     DEFAULT_CAPACITY = 1 << 20,
     DEFAULT_MODE = 0600,
+    ANY_OWNER = 077,               /* bits of a mode: who gives any of them expects other users */
     LIFE_CYCLE_PATIENCE_MS = 1000, /* then EBUSY: a stopped holder stalls nobody for ever */
     ALLOCATE_STEP = 16 << 20       /* a signal makes the kernel undo one step, not all */
 };
@@ -19,66 +20,57 @@ static const unsigned FLAGS_KNOWN =
 static const unsigned FLAGS_BUILT = SHMQ_EPHEMERAL;
 static const char SHARED_MEMORY_DIRECTORY[] = "/dev/shm";
 
-static int refuse(int error)
-{
-    errno = error;
-    return -1;
-}
-
 /* What the kernel says of a path or a file system, in the words of the interface. Returns -1. */
-static int refuse_as_documented(void)
-{
+static int fail_as_documented(void) {
     switch (errno) {
     case EISDIR: /* something is there, and it is no queue */
     case ENXIO:
     case ENODEV:
     case ETXTBSY:
-        return refuse(EPROTO);
+        return fail(EPROTO);
     case ENOTDIR:
-        return refuse(ENOENT);
+        return fail(ENOENT);
     case EROFS:
-        return refuse(EACCES);
+        return fail(EACCES);
     case EDQUOT:
     case EFBIG:
-        return refuse(ENOSPC);
+        return fail(ENOSPC);
     default:
         return -1;
     }
 }
 
 /* Splits the path into an open directory and a name in it. */
-static int resolve(struct region *region, const char *path)
-{
+static int resolve(struct region *region, const char *path) {
     const char *slash = path == NULL ? NULL : strrchr(path, '/');
     if (slash == NULL)
-        return refuse(EINVAL);
+        return fail(EINVAL);
     const char *name = slash + 1;
     if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return refuse(EINVAL);
+        return fail(EINVAL);
     size_t name_length = strlen(name);
     size_t directory_length = (size_t)(name - path);
     char directory[PATH_MAX];
     if (name_length > NAME_MAX || directory_length >= sizeof directory)
-        return refuse(ENAMETOOLONG);
+        return fail(ENAMETOOLONG);
     memcpy(region->name, name, name_length + 1);
     memcpy(directory, path, directory_length);
     directory[directory_length] = '\0';
     region->directory = os_open_directory(slash == path ? SHARED_MEMORY_DIRECTORY : directory);
-    return region->directory < 0 ? refuse_as_documented() : 0;
+    return region->directory < 0 ? fail_as_documented() : 0;
 }
 
 /* ---- The header ---------------------------------------------------------------------------- */
 
 /* Fills in the header of a queue to be created, all but the instance. */
-static int plan(struct header *header, const struct shmq_attr *attr)
-{
+static int plan(struct header *header, const struct shmq_attr *attr) {
     uint64_t page = os_page_size();
     uint64_t wanted = attr->capacity == 0 ? DEFAULT_CAPACITY : attr->capacity;
     uint64_t capacity = page;
     while (capacity < wanted && capacity <= SIZE_MAX / 8)
         capacity *= 2;
     if (capacity < wanted)
-        return refuse(EINVAL);
+        return fail(EINVAL);
     uint64_t longest = capacity - RECORD_HEADER;
     if (longest > UINT32_MAX)
         longest = UINT32_MAX;
@@ -87,7 +79,7 @@ static int plan(struct header *header, const struct shmq_attr *attr)
         max_message = capacity / 4 < longest ? capacity / 4 : longest;
     if (max_message > longest || attr->notify > SHMQ_NOTIFY_SPIN ||
         (attr->flags & ~FLAGS_KNOWN) != 0)
-        return refuse(EINVAL);
+        return fail(EINVAL);
     *header = (struct header){
         .magic = SHMQ_MAGIC,
         .abi = SHMQ_ABI,
@@ -101,8 +93,7 @@ static int plan(struct header *header, const struct shmq_attr *attr)
     return 0;
 }
 
-static bool header_is_sound(const struct header *header, uint64_t object_size)
-{
+static bool header_is_sound(const struct header *header, uint64_t object_size) {
     return header->magic == SHMQ_MAGIC && header->abi == SHMQ_ABI &&
            header->page_size == os_page_size() && header->capacity >= header->page_size &&
            header->capacity <= SIZE_MAX / 4 && (header->capacity & (header->capacity - 1)) == 0 &&
@@ -115,50 +106,57 @@ static bool header_is_sound(const struct header *header, uint64_t object_size)
 }
 
 /* Whether this build can serve such a queue. */
-static int supported(const struct header *header)
-{
+static int supported(const struct header *header) {
     if ((header->flags & ~FLAGS_BUILT) != 0 || notifier_of(header->notify) == NULL)
-        return refuse(ENOTSUP);
+        return fail(ENOTSUP);
     return 0;
+}
+
+static bool owner_is_welcome(const struct stat *status, mode_t mode) {
+    return status->st_uid == os_user() || status->st_uid == 0 || (mode & ANY_OWNER) != 0;
 }
 
 /* Opens what the name means now and reads its header; EPROTO if it is no queue of any version.
  * With pread: an object that was truncated cannot fault there. */
-static int open_existing(struct region *region, struct stat *status)
-{
+static int open_existing(struct region *region, mode_t mode, struct stat *status) {
     region->object = os_open_existing(region->directory, region->name);
     if (region->object < 0 || os_stat(region->object, status) != 0)
-        return refuse_as_documented();
+        return fail_as_documented();
+    if (!owner_is_welcome(status, mode))
+        return fail(EACCES);
     if (!S_ISREG(status->st_mode))
-        return refuse(EPROTO);
+        return fail(EPROTO);
     region->header = (struct header){.magic = 0};
     if (os_read(region->object, &region->header, sizeof region->header, 0) < 0)
-        return refuse_as_documented();
-    return region->header.magic == SHMQ_MAGIC ? 0 : refuse(EPROTO);
+        return fail_as_documented();
+    return region->header.magic == SHMQ_MAGIC ? 0 : fail(EPROTO);
 }
 
 /* ---- Creating ------------------------------------------------------------------------------ */
 
-static int allocate(int object, uint64_t bytes)
-{
+static int allocate(int object, uint64_t bytes) {
     for (uint64_t done = 0; done < bytes;) {
         uint64_t step = bytes - done < ALLOCATE_STEP ? bytes - done : ALLOCATE_STEP;
         if (os_allocate(object, (off_t)done, (off_t)step) == 0)
             done += step;
         else if (errno != EINTR)
-            return refuse_as_documented();
+            return fail_as_documented();
     }
     return 0;
 }
 
 /* A whole queue without a name, at region->object. Space is taken here: a full file system is
  * ENOSPC now and not a SIGBUS later. */
-static int build(struct region *region, mode_t mode)
-{
+static int build(struct region *region, mode_t mode) {
     region->object = os_open_unnamed(region->directory);
     if (region->object < 0)
-        return errno == EISDIR ? refuse(ENOTSUP) : refuse_as_documented();
+        return errno == EISDIR ? fail(ENOTSUP) : fail_as_documented();
     struct header *header = &region->header;
+    /* Beyond the limit the kernel would send SIGXFSZ. And what cannot fit must not fill the file
+     * system before it fails: where that is as large as memory, other processes would die. */
+    if (header->object_size > os_file_size_limit() ||
+        header->object_size > os_space(region->object))
+        return fail(ENOSPC);
     do {
         if (os_random(&header->instance, sizeof header->instance) != 0)
             return -1;
@@ -168,14 +166,13 @@ static int build(struct region *region, mode_t mode)
         return -1;
     ssize_t put = os_write(region->object, header, sizeof *header, 0);
     if (put < 0)
-        return refuse_as_documented();
-    return put == (ssize_t)sizeof *header ? 0 : refuse(ENOSPC);
+        return fail_as_documented();
+    return put == (ssize_t)sizeof *header ? 0 : fail(ENOSPC);
 }
 
 /* Builds a queue and names it. The leases are taken before anyone can see it, so its creator
  * never loses its own end. EEXIST: the name is taken. */
-static int create(struct region *region, enum shmq_end end, const struct shmq_attr *attr)
-{
+static int create(struct region *region, enum shmq_end end, const struct shmq_attr *attr) {
     mode_t mode = attr->mode == 0 ? DEFAULT_MODE : attr->mode;
     if (plan(&region->header, attr) != 0 || supported(&region->header) != 0)
         return -1;
@@ -186,51 +183,41 @@ static int create(struct region *region, enum shmq_end end, const struct shmq_at
     if (os_link(region->object, region->directory, region->name) == 0)
         return 0;
     /* O_TMPFILE has just worked in this directory, so what is missing is /proc. */
-    return errno == ENOENT ? refuse(ENOTSUP) : refuse_as_documented();
+    return errno == ENOENT ? fail(ENOTSUP) : fail_as_documented();
 }
 
 /* ---- Finding ------------------------------------------------------------------------------- */
 
 /* Does the name still mean our object? ENOENT: no. */
-static int check_name(const struct region *region)
-{
+static int check_name(const struct region *region) {
     struct stat ours, named;
     if (os_stat(region->object, &ours) != 0 ||
         os_stat_name(region->directory, region->name, &named) != 0)
-        return refuse_as_documented();
+        return fail_as_documented();
     bool same = ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
-    return same ? 0 : refuse(ENOENT);
-}
-
-static bool owner_is_welcome(const struct stat *status, mode_t mode)
-{
-    return status->st_uid == os_user() || status->st_uid == 0 || (mode & 077) != 0;
+    return same ? 0 : fail(ENOENT);
 }
 
 /* Opens what the name means now and takes the leases. ESTALE: it lost its name meanwhile, start
  * over. */
-static int find(struct region *region, enum shmq_end end, mode_t mode, int64_t until_ns)
-{
+static int find(struct region *region, enum shmq_end end, mode_t mode, int64_t until_ns) {
     struct stat status;
-    if (open_existing(region, &status) != 0)
+    if (open_existing(region, mode, &status) != 0)
         return -1;
-    if (!owner_is_welcome(&status, mode))
-        return refuse(EACCES);
     if (!header_is_sound(&region->header, (uint64_t)status.st_size))
-        return refuse(EPROTO);
+        return fail(EPROTO);
     if (supported(&region->header) != 0)
         return -1;
     if (lease_take_until(region->object, LEASE_LIFE_CYCLE, LEASE_SHARED, until_ns) != 0)
         return -1;
     if (check_name(region) != 0)
-        return errno == ENOENT ? refuse(ESTALE) : -1;
+        return errno == ENOENT ? fail(ESTALE) : -1;
     return lease_take(region->object, region_role(end), LEASE_EXCLUSIVE);
 }
 
 /* One try at what shmq_open asks. ESTALE: someone else was faster, start over. */
 static int open_once(struct region *region, enum shmq_end end, int oflag,
-                     const struct shmq_attr *attr, int64_t until_ns)
-{
+                     const struct shmq_attr *attr, int64_t until_ns) {
     const bool exclusive = (oflag & O_EXCL) != 0;
     struct stat status;
     if (!exclusive && find(region, end, attr->mode, until_ns) == 0)
@@ -239,50 +226,50 @@ static int open_once(struct region *region, enum shmq_end end, int oflag,
         return -1;
     /* Only linkat decides; but why build a large queue in vain? */
     if (exclusive && os_stat_name(region->directory, region->name, &status) == 0)
-        return refuse(EEXIST);
+        return fail(EEXIST);
     if (create(region, end, attr) == 0)
         return 0;
-    return errno == EEXIST && !exclusive ? refuse(ESTALE) : -1;
+    return errno == EEXIST && !exclusive ? fail(ESTALE) : -1;
 }
 
-static bool mode_is_valid(mode_t mode)
-{
+static bool mode_is_valid(mode_t mode) {
     mode_t read = mode & 0444;
     mode_t write = mode & 0222;
     return (mode & ~(mode_t)0666) == 0 && read == write << 1;
 }
 
-static int64_t life_cycle_deadline(void)
-{
-    return os_now() + (int64_t)LIFE_CYCLE_PATIENCE_MS * OS_MS;
+static int64_t life_cycle_deadline(void) { return os_now() + LIFE_CYCLE_PATIENCE_MS * OS_MS; }
+
+/* After a failed try: true if somebody was faster and there is time for another. */
+static bool start_over(struct region *region, int64_t until_ns) {
+    if (errno != ESTALE)
+        return false;
+    os_close(region->object); /* nothing is mapped yet, so this drops the leases */
+    region->object = -1;
+    errno = EBUSY;
+    return os_now() < until_ns;
 }
 
 int region_open(struct region *region, const char *path, enum shmq_end end, int oflag,
-                const struct shmq_attr *attr)
-{
+                const struct shmq_attr *attr) {
     *region = (struct region){.directory = -1, .object = -1};
     if ((oflag & ~(O_CREAT | O_EXCL)) != 0 || oflag == O_EXCL || !mode_is_valid(attr->mode))
-        return refuse(EINVAL);
+        return fail(EINVAL);
     int64_t until_ns = life_cycle_deadline();
     int result = resolve(region, path);
-    if (result != 0)
-        return -1;
-    while ((result = open_once(region, end, oflag, attr, until_ns)) != 0) {
-        int error = errno;
-        os_close(region->object); /* nothing is mapped yet, so this drops the leases */
-        region->object = -1;
-        if (error == ESTALE && os_now() < until_ns)
-            continue;
-        region_close(region);
-        return refuse(error == ESTALE ? EBUSY : error);
+    if (result == 0) {
+        do
+            result = open_once(region, end, oflag, attr, until_ns);
+        while (result != 0 && start_over(region, until_ns));
     }
-    return 0;
+    if (result != 0)
+        region_close(region);
+    return result;
 }
 
 /* ---- Mapping ------------------------------------------------------------------------------- */
 
-int region_map(struct region *region, enum shmq_end end)
-{
+int region_map(struct region *region, enum shmq_end end) {
     size_t page = region->header.page_size;
     size_t capacity = (size_t)region->header.capacity;
     size_t bytes = PAGE_RING * page + 2 * capacity;
@@ -319,18 +306,18 @@ int region_map(struct region *region, enum shmq_end end)
     return 0;
 }
 
-void region_close(struct region *region)
-{
+void region_close(struct region *region) {
+    int error = errno;
     for (int byte = LEASE_LIFE_CYCLE; byte <= LEASE_CONSUMER; byte++)
         lease_drop(region->object, byte);
     if (region->base != NULL)
         os_unmap(region->base, region->mapped_bytes);
     region->base = NULL;
     region_disown(region);
+    errno = error;
 }
 
-void region_disown(struct region *region)
-{
+void region_disown(struct region *region) {
     os_close(region->object);
     os_close(region->directory);
     region->object = -1;
@@ -339,55 +326,42 @@ void region_disown(struct region *region)
 
 /* ---- Unlinking ----------------------------------------------------------------------------- */
 
-bool region_unlinked(const struct region *region)
-{
+bool region_unlinked(const struct region *region) {
     struct stat status;
     return region->object >= 0 && os_stat(region->object, &status) == 0 && status.st_nlink == 0;
 }
 
-/* A word of an end's page, read without touching the mapping. */
-static int read_word(const struct region *region, enum shmq_end end, size_t offset, uint64_t *value)
-{
-    size_t page = end == SHMQ_PRODUCER ? PAGE_PRODUCER : PAGE_CONSUMER;
-    size_t at = page * region->header.page_size + offset;
-    ssize_t got = os_read(region->object, value, sizeof *value, (off_t)at);
-    return got == (ssize_t)sizeof *value ? 0 : refuse(EBADMSG);
+/* An end's page as it is now, read without touching the mapping. */
+static int read_page(const struct region *region, size_t number, struct end_page *page) {
+    size_t at = number * region->header.page_size;
+    return os_read(region->object, page, sizeof *page, (off_t)at) == (ssize_t)sizeof *page ? 0 : -1;
 }
 
-static bool has_ends(const struct region *region)
-{
+static bool has_ends(const struct region *region) {
     return lease_held(region->object, LEASE_PRODUCER) || lease_held(region->object, LEASE_CONSUMER);
 }
 
 /* Under the exclusive lease: is an ephemeral queue done with? Nobody moves the words now. */
-static bool is_over(const struct region *region)
-{
-    uint64_t tail, head, life;
-    const size_t cursor = offsetof(struct end_page, cursor);
-    if (has_ends(region) || read_word(region, SHMQ_PRODUCER, cursor, &tail) != 0 ||
-        read_word(region, SHMQ_CONSUMER, cursor, &head) != 0 ||
-        read_word(region, SHMQ_CONSUMER, offsetof(struct end_page, life), &life) != 0)
-        return false;
-    return tail == head && life != 0;
+static bool is_over(const struct region *region) {
+    struct end_page producer, consumer;
+    return !has_ends(region) && read_page(region, PAGE_PRODUCER, &producer) == 0 &&
+           read_page(region, PAGE_CONSUMER, &consumer) == 0 && producer.cursor == consumer.cursor &&
+           consumer.life != 0;
 }
 
 /* Removes the name, if it still means our object; ENOENT if not. Holds the life-cycle lease
  * exclusively meanwhile. */
-static int remove_name(struct region *region, bool only_if_over, int64_t until_ns)
-{
+static int remove_name(struct region *region, bool only_if_over, int64_t until_ns) {
     if (lease_take_until(region->object, LEASE_LIFE_CYCLE, LEASE_EXCLUSIVE, until_ns) != 0)
         return -1;
     int result = check_name(region);
     if (result == 0 && (!only_if_over || is_over(region)))
         result = os_unlink(region->directory, region->name);
-    int error = errno;
     lease_drop(region->object, LEASE_LIFE_CYCLE);
-    errno = error;
     return result;
 }
 
-int region_retire(struct region *region)
-{
+int region_retire(struct region *region) {
     if ((region->header.flags & SHMQ_EPHEMERAL) == 0 || region->object < 0)
         return 0;
     if (has_ends(region))
@@ -396,30 +370,24 @@ int region_retire(struct region *region)
     return result != 0 && errno == ENOENT ? 0 : result; /* gone already: just as well */
 }
 
-static int unlink_once(struct region *region, int64_t until_ns)
-{
+static int unlink_once(struct region *region, int64_t until_ns) {
     struct stat status;
-    if (open_existing(region, &status) != 0)
+    if (open_existing(region, ANY_OWNER, &status) != 0) /* the directory's rights decide */
         return -1;
     if (remove_name(region, false, until_ns) == 0)
         return 0;
-    return errno == ENOENT ? refuse(ESTALE) : refuse_as_documented();
+    return errno == ENOENT ? fail(ESTALE) : fail_as_documented();
 }
 
-int region_unlink(const char *path)
-{
+int region_unlink(const char *path) {
     struct region region = {.directory = -1, .object = -1};
     int64_t until_ns = life_cycle_deadline();
-    if (resolve(&region, path) != 0)
-        return -1;
-    int result;
-    while ((result = unlink_once(&region, until_ns)) != 0 && errno == ESTALE) {
-        os_close(region.object);
-        region.object = -1;
-        if (os_now() >= until_ns)
-            break;
+    int result = resolve(&region, path);
+    if (result == 0) {
+        do
+            result = unlink_once(&region, until_ns);
+        while (result != 0 && start_over(&region, until_ns));
     }
-    int error = errno == ESTALE ? EBUSY : errno;
     region_close(&region);
-    return result == 0 ? 0 : refuse(error);
+    return result;
 }

@@ -36,7 +36,7 @@ int region_open(struct region *region, const char *path, enum shmq_end end, int 
 /* Maps what `end` may see. */
 int region_map(struct region *region, enum shmq_end end);
 
-/* Drops every lease, unmaps and closes. */
+/* Drops every lease, unmaps and closes. Leaves errno alone, for those who fail. */
 void region_close(struct region *region);
 
 /* After a fork, in the child: closes the descriptors, and drops no lease, for they are the
@@ -54,8 +54,7 @@ int region_retire(struct region *region);
 int region_unlink(const char *path);
 
 /* The byte of an end's role lease. */
-static inline int region_role(enum shmq_end end)
-{
+static inline int region_role(enum shmq_end end) {
     return end == SHMQ_PRODUCER ? LEASE_PRODUCER : LEASE_CONSUMER;
 }
 

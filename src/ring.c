@@ -10,14 +10,12 @@
  * undisturbed. A look that brings nothing ends it: latency comes first then. */
 enum { PACE_MAX = 64, PACE_ENOUGH_BYTES = 16 * 1024 };
 
-static int damaged(void)
-{
+static int damaged(void) {
     errno = EBADMSG;
     return -1;
 }
 
-int ring_attach(struct ring *ring, bool producer, const struct ring_memory *memory)
-{
+int ring_attach(struct ring *ring, bool producer, const struct ring_memory *memory) {
     shared_u64 *own = producer ? memory->tail : memory->head;
     shared_u64 *peer = producer ? memory->head : memory->tail;
     *ring = (struct ring){
@@ -36,8 +34,7 @@ int ring_attach(struct ring *ring, bool producer, const struct ring_memory *memo
     return ring_available(ring) <= ring->capacity ? 0 : damaged();
 }
 
-int ring_look(struct ring *ring)
-{
+int ring_look(struct ring *ring) {
     /* R2 look: acquire, pairs with the other end's R1 advance. */
     uint64_t seen = shared_load_acquire(ring->peer_word);
     /* A cursor never moves back, and never past what it may own: both are one unsigned
@@ -48,8 +45,7 @@ int ring_look(struct ring *ring)
     return 0;
 }
 
-int ring_look_paced(struct ring *ring)
-{
+int ring_look_paced(struct ring *ring) {
     for (uint32_t turn = 0; turn < ring->pace; turn++)
         shared_pause();
     uint64_t before = ring->peer;
@@ -65,8 +61,7 @@ int ring_look_paced(struct ring *ring)
     return 0;
 }
 
-const void *ring_read(const struct ring *ring, size_t *length)
-{
+const void *ring_read(const struct ring *ring, size_t *length) {
     const unsigned char *at = ring_at(ring);
     struct record record = shared_load_record(at); /* relaxed: ordered by R2 */
     bool sound = record.tag == ring_tag(ring) && record.length <= ring->max_message &&

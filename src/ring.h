@@ -58,30 +58,25 @@ int ring_look_paced(struct ring *ring);
  * EBADMSG. */
 const void *ring_read(const struct ring *ring, size_t *length);
 
-static inline uint64_t ring_available(const struct ring *ring)
-{
+static inline uint64_t ring_available(const struct ring *ring) {
     return ring->peer + ring->slack - ring->own;
 }
 
 /* Bytes that a message takes in the ring. */
-static inline uint64_t ring_record_bytes(uint64_t length)
-{
+static inline uint64_t ring_record_bytes(uint64_t length) {
     return (RECORD_HEADER + length + (RECORD_ALIGN - 1)) & ~(uint64_t)(RECORD_ALIGN - 1);
 }
 
-static inline void *ring_at(const struct ring *ring)
-{
+static inline void *ring_at(const struct ring *ring) {
     return ring->bytes + (ring->own & (ring->capacity - 1));
 }
 
-static inline uint32_t ring_tag(const struct ring *ring)
-{
+static inline uint32_t ring_tag(const struct ring *ring) {
     return (uint32_t)(ring->own / RECORD_ALIGN) ^ ring->salt;
 }
 
 /* Gives `bytes` to the other end: the producer publishes a record, the consumer releases one. */
-static inline void ring_advance(struct ring *ring, uint64_t bytes)
-{
+static inline void ring_advance(struct ring *ring, uint64_t bytes) {
     ring->own += bytes;
     /* R1 advance: release, pairs with the other end's R2 look. Producer: whoever sees the new
      * tail sees the record written below it; without it the consumer could read bytes of an
@@ -92,8 +87,7 @@ static inline void ring_advance(struct ring *ring, uint64_t bytes)
 
 /* Producer, ring_record_bytes(length) available: publishes what stands at ring_at() +
  * RECORD_HEADER. */
-static inline void ring_publish(struct ring *ring, size_t length)
-{
+static inline void ring_publish(struct ring *ring, size_t length) {
     struct record record = {.length = (uint32_t)length, .tag = ring_tag(ring)};
     shared_store_record(ring_at(ring), record); /* relaxed: nobody looks there before R1 */
     ring_advance(ring, ring_record_bytes(length));

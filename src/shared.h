@@ -35,60 +35,51 @@ enum shared_access {
 #define SHARED_HOOK(access, address, bytes) ((void)0)
 #endif
 
-static inline uint64_t shared_load(const shared_u64 *word)
-{
+static inline uint64_t shared_load(const shared_u64 *word) {
     SHARED_HOOK(SHARED_LOAD, word, sizeof *word);
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-static inline uint64_t shared_load_acquire(const shared_u64 *word)
-{
+static inline uint64_t shared_load_acquire(const shared_u64 *word) {
     SHARED_HOOK(SHARED_LOAD_ACQUIRE, word, sizeof *word);
     return atomic_load_explicit(word, memory_order_acquire);
 }
 
-static inline void shared_store(shared_u64 *word, uint64_t value)
-{
+static inline void shared_store(shared_u64 *word, uint64_t value) {
     SHARED_HOOK(SHARED_STORE, word, sizeof *word);
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-static inline void shared_store_release(shared_u64 *word, uint64_t value)
-{
+static inline void shared_store_release(shared_u64 *word, uint64_t value) {
     SHARED_HOOK(SHARED_STORE_RELEASE, word, sizeof *word);
     atomic_store_explicit(word, value, memory_order_release);
 }
 
 /* Orders everything before it against everything after it, stores against later loads included. */
-static inline void shared_barrier(void)
-{
+static inline void shared_barrier(void) {
     SHARED_HOOK(SHARED_BARRIER, NULL, 0);
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-static inline uint32_t shared_load32(const shared_u32 *word)
-{
+static inline uint32_t shared_load32(const shared_u32 *word) {
     SHARED_HOOK(SHARED_LOAD, word, sizeof *word);
     return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-static inline void shared_store32(shared_u32 *word, uint32_t value)
-{
+static inline void shared_store32(shared_u32 *word, uint32_t value) {
     SHARED_HOOK(SHARED_STORE, word, sizeof *word);
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
 /* Compare and swap, relaxed; may fail without a reason. */
-static inline bool shared_swap32(shared_u32 *word, uint32_t expected, uint32_t desired)
-{
+static inline bool shared_swap32(shared_u32 *word, uint32_t expected, uint32_t desired) {
     SHARED_HOOK(SHARED_UPDATE, word, sizeof *word);
     return atomic_compare_exchange_weak_explicit(word, &expected, desired, memory_order_relaxed,
                                                  memory_order_relaxed);
 }
 
 /* A record's header, at once: a peer that changes it meanwhile cannot give half of two. */
-static inline struct record shared_load_record(const void *at)
-{
+static inline struct record shared_load_record(const void *at) {
     SHARED_HOOK(SHARED_LOAD, at, sizeof(struct record));
     uint64_t word = atomic_load_explicit((const shared_u64 *)at, memory_order_relaxed);
     struct record record;
@@ -96,31 +87,27 @@ static inline struct record shared_load_record(const void *at)
     return record;
 }
 
-static inline void shared_store_record(void *at, struct record record)
-{
+static inline void shared_store_record(void *at, struct record record) {
     SHARED_HOOK(SHARED_STORE, at, sizeof record);
     uint64_t word;
     memcpy(&word, &record, sizeof word);
     atomic_store_explicit((shared_u64 *)at, word, memory_order_relaxed);
 }
 
-static inline void shared_copy_in(void *ring, const void *from, size_t bytes)
-{
+static inline void shared_copy_in(void *ring, const void *from, size_t bytes) {
     SHARED_HOOK(SHARED_COPY_IN, ring, bytes);
     if (bytes > 0)
         memcpy(ring, from, bytes);
 }
 
-static inline void shared_copy_out(void *to, const void *ring, size_t bytes)
-{
+static inline void shared_copy_out(void *to, const void *ring, size_t bytes) {
     SHARED_HOOK(SHARED_COPY_OUT, ring, bytes);
     if (bytes > 0)
         memcpy(to, ring, bytes);
 }
 
 /* One turn of a spin: tells the processor, and the simulator, that nothing is going on here. */
-static inline void shared_pause(void)
-{
+static inline void shared_pause(void) {
     SHARED_HOOK(SHARED_PAUSE, NULL, 0);
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();

@@ -9,17 +9,10 @@
 #include "lease.h"
 #include "life.h"
 
-static int fail(int error)
-{
-    errno = error;
-    return -1;
-}
-
 /* ---- Opening and closing ------------------------------------------------------------------- */
 
 /* The parts that need no object: what remains once the region is mapped. */
-static int take_up(struct shmq *q, enum shmq_end end)
-{
+static int take_up(struct shmq *q, enum shmq_end end) {
     const struct region *region = &q->region;
     const struct header *header = &region->header;
     struct end_page *const producer = region->end[SHMQ_PRODUCER];
@@ -47,8 +40,7 @@ static int take_up(struct shmq *q, enum shmq_end end)
     return doorbell_announce(q);
 }
 
-static struct shmq *new_handle(void)
-{
+static struct shmq *new_handle(void) {
     struct shmq *q = os_allocate_memory(alignof(struct shmq), sizeof *q);
     if (q != NULL)
         *q = (struct shmq){.region = {.directory = -1, .object = -1}};
@@ -57,21 +49,16 @@ static struct shmq *new_handle(void)
 
 /* Everything of shmq_open that takes or gives a descriptor. */
 static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int oflag,
-                        const struct shmq_attr *attr)
-{
+                        const struct shmq_attr *attr) {
     if (region_open(&q->region, name, end, oflag, attr) != 0)
         return -1;
     int result = region_map(&q->region, end);
-    int error = errno;
     lease_drop(q->region.object, LEASE_LIFE_CYCLE);
-    if (result == 0) {
-        result = take_up(q, end);
-        error = errno;
-    }
-    if (result == 0) {
+    if (result == 0 && take_up(q, end) == 0) {
         guard_add(q);
         return 0;
     }
+    int error = errno;
     /* An end that closed meanwhile may have left the unlinking to us. */
     lease_drop(q->region.object, region_role(end));
     (void)region_retire(&q->region);
@@ -80,8 +67,7 @@ static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int
 }
 
 int shmq_open(shmq **handle, const char *name, enum shmq_end end, int oflag,
-              const struct shmq_attr *attr)
-{
+              const struct shmq_attr *attr) {
     static const struct shmq_attr defaults;
     if (handle == NULL)
         return fail(EINVAL);
@@ -93,18 +79,15 @@ int shmq_open(shmq **handle, const char *name, enum shmq_end end, int oflag,
         return -1;
     guard_lock();
     int result = open_guarded(q, name, end, oflag, attr == NULL ? &defaults : attr);
-    int error = errno;
     guard_unlock();
-    if (result != 0) {
+    if (result == 0)
+        *handle = q;
+    else
         os_free_memory(q);
-        return fail(error);
-    }
-    *handle = q;
-    return 0;
+    return result;
 }
 
-int shmq_attach_memory(struct shmq **handle, const struct region *region, enum shmq_end end)
-{
+int shmq_attach_memory(struct shmq **handle, const struct region *region, enum shmq_end end) {
     *handle = NULL;
     struct shmq *q = new_handle();
     if (q == NULL)
@@ -121,52 +104,42 @@ int shmq_attach_memory(struct shmq **handle, const struct region *region, enum s
     return 0;
 }
 
-int shmq_close(shmq *q)
-{
+int shmq_close(shmq *q) {
     if (q == NULL || q->fault == EINVAL)
         return fail(EINVAL);
-    int result = 0;
-    int error = 0;
-    if (q->fault == 0) {
+    const bool proper = q->fault == 0;
+    if (proper) {
         life_end(q);
         (void)doorbell_announce(q); /* who cannot be rung finds out by a slice */
     }
-    const bool proper = q->fault == 0;
     guard_lock();
     guard_remove(q);
     lease_drop(q->region.object, region_role(q->end));
-    if (proper && region_retire(&q->region) != 0) {
-        result = -1;
-        error = errno;
-    }
+    int result = proper ? region_retire(&q->region) : 0;
     region_close(&q->region);
     guard_unlock();
     os_free_memory(q);
-    return result == 0 ? 0 : fail(error);
+    return result;
 }
 
-int shmq_unlink(const char *name)
-{
+int shmq_unlink(const char *name) {
     guard_lock();
     int result = region_unlink(name);
-    int error = errno;
     guard_unlock();
-    return result == 0 ? 0 : fail(error);
+    return result;
 }
 
 /* ---- Messages ------------------------------------------------------------------------------ */
 
 /* What every call on an open end checks first. */
-static int check(const struct shmq *q, enum shmq_end end, int timeout_ms)
-{
+static int check(const struct shmq *q, enum shmq_end end, int timeout_ms) {
     if (q == NULL || q->end != end || timeout_ms < -1)
         return fail(EINVAL);
     return q->fault == 0 ? 0 : fail(q->fault);
 }
 
 /* Until `need` bytes are available. */
-static int await(struct shmq *q, uint64_t need, int timeout_ms)
-{
+static int await(struct shmq *q, uint64_t need, int timeout_ms) {
     if (__builtin_expect(ring_available(&q->ring) >= need, 1))
         return 0;
     if (ring_look_paced(&q->ring) != 0)
@@ -175,22 +148,19 @@ static int await(struct shmq *q, uint64_t need, int timeout_ms)
 }
 
 /* After the cursor has moved: counts the message and tells the other end. */
-static int moved(struct shmq *q)
-{
+static int moved(struct shmq *q) {
     shared_store(&q->own->messages, ++q->messages); /* relaxed: statistics */
     return doorbell_ring(q);
 }
 
-static int await_space(struct shmq *q, size_t length, int timeout_ms)
-{
+static int await_space(struct shmq *q, size_t length, int timeout_ms) {
     if (length > q->ring.max_message)
         return fail(EMSGSIZE);
     return await(q, ring_record_bytes(length), timeout_ms);
 }
 
 /* The next message, held until it is released. Its length is read once, here. */
-static const void *await_message(struct shmq *q, int timeout_ms)
-{
+static const void *await_message(struct shmq *q, int timeout_ms) {
     if (q->held != 0)
         return (const unsigned char *)ring_at(&q->ring) + RECORD_HEADER;
     if (await(q, RECORD_HEADER, timeout_ms) != 0)
@@ -203,15 +173,13 @@ static const void *await_message(struct shmq *q, int timeout_ms)
     return message;
 }
 
-static int release(struct shmq *q)
-{
+static int release(struct shmq *q) {
     ring_advance(&q->ring, q->held);
     q->held = 0;
     return moved(q);
 }
 
-int shmq_send(shmq *q, const void *message, size_t length, int timeout_ms)
-{
+int shmq_send(shmq *q, const void *message, size_t length, int timeout_ms) {
     if (check(q, SHMQ_PRODUCER, timeout_ms) != 0)
         return -1;
     if (message == NULL && length > 0)
@@ -225,8 +193,7 @@ int shmq_send(shmq *q, const void *message, size_t length, int timeout_ms)
     return moved(q);
 }
 
-ssize_t shmq_recv(shmq *q, void *buffer, size_t size, int timeout_ms)
-{
+ssize_t shmq_recv(shmq *q, void *buffer, size_t size, int timeout_ms) {
     if (check(q, SHMQ_CONSUMER, timeout_ms) != 0)
         return -1;
     if (buffer == NULL && size > 0)
@@ -245,8 +212,7 @@ ssize_t shmq_recv(shmq *q, void *buffer, size_t size, int timeout_ms)
     return release(q) == 0 ? (ssize_t)length : -1;
 }
 
-void *shmq_reserve(shmq *q, size_t length, int timeout_ms)
-{
+void *shmq_reserve(shmq *q, size_t length, int timeout_ms) {
     if (check(q, SHMQ_PRODUCER, timeout_ms) != 0)
         return NULL;
     q->held = 0;
@@ -257,8 +223,7 @@ void *shmq_reserve(shmq *q, size_t length, int timeout_ms)
     return (unsigned char *)ring_at(&q->ring) + RECORD_HEADER;
 }
 
-int shmq_commit(shmq *q, size_t length)
-{
+int shmq_commit(shmq *q, size_t length) {
     if (check(q, SHMQ_PRODUCER, 0) != 0)
         return -1;
     if (q->held == 0 || length > q->held_length)
@@ -268,8 +233,7 @@ int shmq_commit(shmq *q, size_t length)
     return moved(q);
 }
 
-const void *shmq_peek(shmq *q, size_t *length, int timeout_ms)
-{
+const void *shmq_peek(shmq *q, size_t *length, int timeout_ms) {
     if (check(q, SHMQ_CONSUMER, timeout_ms) != 0)
         return NULL;
     const void *message = await_message(q, timeout_ms);
@@ -278,8 +242,7 @@ const void *shmq_peek(shmq *q, size_t *length, int timeout_ms)
     return message;
 }
 
-int shmq_release(shmq *q)
-{
+int shmq_release(shmq *q) {
     if (q == NULL || check(q, q->end, 0) != 0)
         return q == NULL ? fail(EINVAL) : -1;
     if (q->held == 0)
@@ -290,8 +253,7 @@ int shmq_release(shmq *q)
     return 0;
 }
 
-int shmq_drain(shmq *q, int timeout_ms)
-{
+int shmq_drain(shmq *q, int timeout_ms) {
     if (check(q, SHMQ_PRODUCER, timeout_ms) != 0)
         return -1;
     return await(q, q->ring.capacity, timeout_ms);
@@ -299,8 +261,7 @@ int shmq_drain(shmq *q, int timeout_ms)
 
 /* ---- The rest ------------------------------------------------------------------------------ */
 
-int shmq_stat(shmq *q, struct shmq_stat *stat)
-{
+int shmq_stat(shmq *q, struct shmq_stat *stat) {
     if (q == NULL || stat == NULL)
         return fail(EINVAL);
     if (check(q, q->end, 0) != 0)
@@ -327,17 +288,8 @@ int shmq_stat(shmq *q, struct shmq_stat *stat)
     return 0;
 }
 
-int shmq_fd(shmq *q)
-{
-    return q == NULL ? fail(EINVAL) : fail(ENOTSUP);
-}
+int shmq_fd(shmq *q) { return q == NULL ? fail(EINVAL) : fail(ENOTSUP); }
 
-int shmq_arm(shmq *q)
-{
-    return q == NULL ? fail(EINVAL) : fail(ENOTSUP);
-}
+int shmq_arm(shmq *q) { return q == NULL ? fail(EINVAL) : fail(ENOTSUP); }
 
-int shmq_guard_sigbus(void)
-{
-    return fail(ENOTSUP);
-}
+int shmq_guard_sigbus(void) { return fail(ENOTSUP); }

@@ -3,7 +3,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +14,7 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,30 +25,35 @@ static struct check_test *first_test;
 static struct check_test **last_test = &first_test;
 static uint64_t seed;
 static uint64_t state;
-static char prefix[64];        /* of all queue names of the running test, without the slash */
+static char prefix[64]; /* of all queue names of the running test, without the slash */
 static const char *program = "test";
 static const char *running = "";
+static char note[256]; /* see check_note */
 
-void check_register(struct check_test *test)
-{
+void check_register(struct check_test *test) {
     *last_test = test;
     last_test = &test->next;
 }
 
-void check_fail(const char *file, int line, const char *format, ...)
-{
+void check_fail(const char *file, int line, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     fprintf(stderr, "%s:%d: %s: ", file, line, running);
     vfprintf(stderr, format, arguments);
-    fprintf(stderr, "\n");
+    fprintf(stderr, note[0] == '\0' ? "%s\n" : " (%s)\n", note);
     va_end(arguments);
     fflush(NULL);
     _exit(EXIT_FAILED);
 }
 
-void check_skip(const char *format, ...)
-{
+void check_note(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(note, sizeof note, format, arguments);
+    va_end(arguments);
+}
+
+void check_skip(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     printf("skipped %s: ", running);
@@ -64,13 +72,9 @@ uint64_t check_random(void) /* splitmix64 */
     return z ^ (z >> 31);
 }
 
-uint64_t check_below(uint64_t bound)
-{
-    return check_random() % bound;
-}
+uint64_t check_below(uint64_t bound) { return check_random() % bound; }
 
-const char *check_name(const char *suffix)
-{
+const char *check_name(const char *suffix) {
     char name[256];
     snprintf(name, sizeof name, "/%s.%s", prefix, suffix);
     char *copy = strdup(name);
@@ -89,8 +93,47 @@ const char *check_name(const char *suffix)
     return copy;
 }
 
-pid_t check_spawn(void (*body)(void *), void *argument)
-{
+const char *check_path(const char *name) {
+    static char path[4096];
+    const bool object = name[0] == '/' && strchr(name + 1, '/') == NULL;
+    snprintf(path, sizeof path, "%s%s", object ? "/dev/shm" : "", name);
+    return path;
+}
+
+void *check_shared(size_t bytes) {
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        check_fail(__FILE__, __LINE__, "mmap: %s", strerror(errno));
+    return memory;
+}
+
+void check_pass(check_gate *gate) {
+    atomic_fetch_add(gate, 1);
+    syscall(SYS_futex, gate, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+void check_wait(check_gate *gate, uint32_t count) {
+    enum { LOOKS = 20000, LIMIT_MS = 60000 }; /* who is released by a look starts at once */
+    const int64_t until = check_now_ms() + LIMIT_MS;
+    uint32_t passed;
+    for (int look = 0; (int32_t)((passed = atomic_load(gate)) - count) < 0; look++) {
+        if (look < LOOKS)
+            continue;
+        if (check_now_ms() > until)
+            check_fail(__FILE__, __LINE__, "waited a minute for another process");
+        const struct timespec slice = {.tv_sec = 1};
+        syscall(SYS_futex, gate, FUTEX_WAIT, passed, &slice, NULL, 0);
+    }
+}
+
+void check_meet(check_gate *gate, uint32_t all) {
+    const uint32_t arrival = atomic_fetch_add(gate, 1);
+    if (arrival % all == all - 1)
+        syscall(SYS_futex, gate, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+    check_wait(gate, arrival - arrival % all + all);
+}
+
+pid_t check_spawn(void (*body)(void *), void *argument) {
     fflush(NULL);
     pid_t child = fork();
     if (child < 0)
@@ -103,8 +146,7 @@ pid_t check_spawn(void (*body)(void *), void *argument)
     exit(0); /* with the sanitizers' last checks */
 }
 
-void check_join(pid_t child)
-{
+void check_join(pid_t child) {
     int status = 0;
     if (waitpid(child, &status, 0) != child)
         check_fail(__FILE__, __LINE__, "waitpid: %s", strerror(errno));
@@ -112,33 +154,28 @@ void check_join(pid_t child)
         check_fail(__FILE__, __LINE__, "a child process ended with wait status 0x%x", status);
 }
 
-void check_kill(pid_t child)
-{
+void check_kill(pid_t child) {
     if (kill(child, SIGKILL) != 0 || waitpid(child, NULL, 0) != child)
         check_fail(__FILE__, __LINE__, "cannot kill a child: %s", strerror(errno));
 }
 
-static int64_t milliseconds(const struct timespec *time)
-{
+static int64_t milliseconds(const struct timespec *time) {
     return (int64_t)time->tv_sec * 1000 + time->tv_nsec / 1000000;
 }
 
-int64_t check_now_ms(void)
-{
+int64_t check_now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return milliseconds(&now);
 }
 
-int64_t check_cpu_ms(void)
-{
+int64_t check_cpu_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
     return milliseconds(&now);
 }
 
-int check_descriptors(void)
-{
+int check_descriptors(void) {
     int count = 0;
     DIR *directory = opendir("/proc/self/fd");
     while (directory != NULL && readdir(directory) != NULL)
@@ -148,13 +185,13 @@ int check_descriptors(void)
     return count;
 }
 
-int check_mappings(void) /* of this test's queues */
-{
+int check_mappings(void) {
     int count = 0;
     char line[4096 + 256];
     FILE *maps = fopen("/proc/self/maps", "re");
     while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
-        count += strstr(line, prefix) != NULL;
+        /* The creator of a queue sees it without its name, as "/dev/shm/#17 (deleted)". */
+        count += strstr(line, prefix) != NULL || strstr(line, " /dev/shm/") != NULL;
     if (maps != NULL)
         fclose(maps);
     return count;
@@ -163,8 +200,7 @@ int check_mappings(void) /* of this test's queues */
 /* ---- Running ------------------------------------------------------------------------------- */
 
 /* Reports and removes what the test left in /dev/shm under its own prefix. */
-static bool nothing_left(void)
-{
+static bool nothing_left(void) {
     bool clean = true;
     DIR *directory = opendir("/dev/shm");
     for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
@@ -179,8 +215,7 @@ static bool nothing_left(void)
     return clean;
 }
 
-static void run_body(const struct check_test *test, const char *directory)
-{
+static void run_body(const struct check_test *test, const char *directory) {
     setpgid(0, 0); /* a failed test's children are found, and ended, by their group */
     alarm(LIMIT_SECONDS);
     if (chdir(directory) != 0)
@@ -191,8 +226,7 @@ static void run_body(const struct check_test *test, const char *directory)
 }
 
 /* Removes the directory of a test; false if a file was left in it. */
-static bool remove_directory(const char *path)
-{
+static bool remove_directory(const char *path) {
     bool clean = true;
     DIR *directory = opendir(path);
     for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
@@ -209,8 +243,7 @@ static bool remove_directory(const char *path)
     return clean;
 }
 
-static int run(const struct check_test *test)
-{
+static int run(const struct check_test *test) {
     running = test->name;
     state = seed;
     for (const char *letter = test->name; *letter != '\0'; letter++)
@@ -249,16 +282,14 @@ static int run(const struct check_test *test)
     return result;
 }
 
-static bool wanted(const char *name, char **names, int count)
-{
+static bool wanted(const char *name, char **names, int count) {
     for (int at = 0; at < count; at++)
         if (strcmp(name, names[at]) == 0)
             return true;
     return count == 0;
 }
 
-int check_main(int argc, char **argv)
-{
+int check_main(int argc, char **argv) {
     program = argv[0];
     int names = 1;
     if (getrandom(&seed, sizeof seed, 0) != sizeof seed)

@@ -26,16 +26,27 @@ void check_register(struct check_test *test);
 
 #define TEST(sentence)                                                                             \
     static void sentence(void);                                                                    \
-    __attribute__((constructor)) static void register_##sentence(void)                             \
-    {                                                                                              \
+    __attribute__((constructor)) static void register_##sentence(void) {                           \
         static struct check_test test = {#sentence, sentence, NULL};                               \
         check_register(&test);                                                                     \
     }                                                                                              \
     static void sentence(void)
 
+/* The same test with a shared-memory object and with a regular file: `name` is the queue's. */
+#define TEST_EVERYWHERE(sentence)                                                                  \
+    static void sentence##_at(const char *name);                                                   \
+    TEST(sentence) {                                                                               \
+        sentence##_at(check_name("q"));                                                            \
+        sentence##_at("./q");                                                                      \
+    }                                                                                              \
+    static void sentence##_at(const char *name)
+
 /* Ends the test with a message; never returns. */
 __attribute__((noreturn, format(printf, 3, 4))) void check_fail(const char *file, int line,
                                                                 const char *format, ...);
+/* What a failure from now on adds to its message: the row of a table, the parameters of a round. */
+__attribute__((format(printf, 1, 2))) void check_note(const char *format, ...);
+
 /* Ends the test as skipped. */
 __attribute__((noreturn, format(printf, 1, 2))) void check_skip(const char *format, ...);
 
@@ -46,13 +57,17 @@ __attribute__((noreturn, format(printf, 1, 2))) void check_skip(const char *form
             check_fail(__FILE__, __LINE__, "%s (errno %d)", #condition, errno);                    \
     } while (0)
 
-/* expression fails with -1 (or NULL) and this errno. */
+#define CHECK_IS_POINTER(expression)                                                               \
+    (__builtin_types_compatible_p(__typeof__(expression), void *) ||                               \
+     __builtin_types_compatible_p(__typeof__(expression), const void *))
+
+/* expression fails with -1 (a pointer: NULL) and this errno. */
 #define CHECK_FAILS(expression, wanted)                                                            \
     do {                                                                                           \
         errno = 0;                                                                                 \
         long long check_result = (long long)(expression);                                          \
         int check_error = errno;                                                                   \
-        if ((check_result != -1 && check_result != 0) || check_error != (wanted))                  \
+        if (check_result != (CHECK_IS_POINTER(expression) ? 0 : -1) || check_error != (wanted))    \
             check_fail(__FILE__, __LINE__, "%s gave %lld with errno %s, not %s", #expression,      \
                        check_result, strerrorname_np(check_error), #wanted);                       \
     } while (0)
@@ -70,6 +85,21 @@ uint64_t check_below(uint64_t bound);
 
 /* A queue name of this test alone: "/shmq-test.<random>.<suffix>". Valid until the test ends. */
 const char *check_name(const char *suffix);
+
+/* Where a queue of this name lies in the file system. Valid until the next call. */
+const char *check_path(const char *name);
+
+/* Zeroed memory that this process shares with the children that it spawns from now on. */
+void *check_shared(size_t bytes);
+
+/* How processes of one test meet: a counter in check_shared memory. */
+typedef _Atomic uint32_t check_gate;
+/* Counts one more. */
+void check_pass(check_gate *gate);
+/* Until so many have passed; a minute in vain fails the test. */
+void check_wait(check_gate *gate, uint32_t count);
+/* Until all are here, who then go on together; they may meet again. */
+void check_meet(check_gate *gate, uint32_t all);
 
 /* Runs body in a child process; 0 is success. The child fails the test when it fails, at check_join. */
 pid_t check_spawn(void (*body)(void *), void *argument);
