@@ -131,11 +131,18 @@ int shmq_unlink(const char *name) {
 
 /* ---- Messages ------------------------------------------------------------------------------ */
 
-/* What every call on an open end checks first. */
+/* What every call on a handle checks first. */
+static int check_open(const struct shmq *q) {
+    if (q == NULL)
+        return fail(EINVAL);
+    return q->fault == 0 ? 0 : fail(q->fault);
+}
+
+/* The same for a call that one end alone may make. */
 static int check(const struct shmq *q, enum shmq_end end, int timeout_ms) {
     if (q == NULL || q->end != end || timeout_ms < -1)
         return fail(EINVAL);
-    return q->fault == 0 ? 0 : fail(q->fault);
+    return check_open(q);
 }
 
 /* Until `need` bytes are available. */
@@ -243,8 +250,8 @@ const void *shmq_peek(shmq *q, size_t *length, int timeout_ms) {
 }
 
 int shmq_release(shmq *q) {
-    if (q == NULL || check(q, q->end, 0) != 0)
-        return q == NULL ? fail(EINVAL) : -1;
+    if (check_open(q) != 0)
+        return -1;
     if (q->held == 0)
         return fail(EINVAL);
     if (q->end == SHMQ_CONSUMER)
@@ -262,9 +269,9 @@ int shmq_drain(shmq *q, int timeout_ms) {
 /* ---- The rest ------------------------------------------------------------------------------ */
 
 int shmq_stat(shmq *q, struct shmq_stat *stat) {
-    if (q == NULL || stat == NULL)
+    if (stat == NULL)
         return fail(EINVAL);
-    if (check(q, q->end, 0) != 0)
+    if (check_open(q) != 0)
         return -1;
     /* A look, for what is used; what the other end says of itself is passed on as it is. */
     if (ring_look(&q->ring) != 0)
@@ -288,8 +295,8 @@ int shmq_stat(shmq *q, struct shmq_stat *stat) {
     return 0;
 }
 
-int shmq_fd(shmq *q) { return q == NULL ? fail(EINVAL) : fail(ENOTSUP); }
+int shmq_fd(shmq *q) { return check_open(q) == 0 ? fail(ENOTSUP) : -1; }
 
-int shmq_arm(shmq *q) { return q == NULL ? fail(EINVAL) : fail(ENOTSUP); }
+int shmq_arm(shmq *q) { return check_open(q) == 0 ? fail(ENOTSUP) : -1; }
 
 int shmq_guard_sigbus(void) { return fail(ENOTSUP); }
