@@ -192,7 +192,7 @@ class Content(Case):
         self.finish(consumer, DONE)
 
     def digest(self, producer_first, queue):
-        numbers = b"".join(b"%d\n" % i for i in range(1, 100001))
+        numbers = b"".join(b"%d\n" % i for i in range(1, 1000001))
         path = os.path.join(self.directory.name, "numbers.input")
         with open(path, "wb") as file:
             file.write(numbers)
