@@ -1,4 +1,4 @@
-/* See region.h. In order: names and errors; the header; creating; finding; mapping; unlinking. */
+/* See region.h. In order: names and errors; the header; mapping; creating; finding; unlinking. */
 #include "os.h"
 
 #include "region.h"
@@ -127,9 +127,72 @@ static int open_existing(struct region *region, mode_t mode, struct stat *status
     if (!S_ISREG(status->st_mode))
         return fail(EPROTO);
     region->header = (struct header){.magic = 0};
-    if (os_read(region->object, &region->header, sizeof region->header, 0) < 0)
+    ssize_t got = os_read(region->object, &region->header, sizeof region->header, 0);
+    if (got < 0)
         return fail_as_documented();
-    return region->header.magic == SHMQ_MAGIC ? 0 : fail(EPROTO);
+    bool marked = got >= (ssize_t)sizeof(uint64_t) && region->header.magic == SHMQ_MAGIC;
+    return marked ? 0 : fail(EPROTO);
+}
+
+/* ---- Mapping ------------------------------------------------------------------------------- */
+
+/* Maps what `end` may see. */
+static int map(struct region *region, enum shmq_end end) {
+    const size_t page = region->header.page_size;
+    const size_t capacity = (size_t)region->header.capacity;
+    const size_t bytes = PAGE_RING * page + 2 * capacity;
+    const int both = PROT_READ | PROT_WRITE;
+    const int producer = end == SHMQ_PRODUCER ? both : PROT_READ;
+    const int consumer = end == SHMQ_CONSUMER ? both : PROT_READ;
+    const int protection[] = {[PAGE_PRODUCER] = producer,
+                              [PAGE_CONSUMER] = consumer,
+                              [PAGE_MEETING] = both,
+                              [PAGE_RING] = producer};
+    unsigned char *base = os_reserve(bytes);
+    if (base == MAP_FAILED)
+        return -1;
+    region->base = base;
+    region->mapped_bytes = bytes;
+    for (size_t number = PAGE_PRODUCER; number <= PAGE_RING; number++)
+        if (os_map(base + number * page, number == PAGE_RING ? capacity : page, protection[number],
+                   region->object, (off_t)(number * page)) != 0)
+            return -1;
+    region->ring = base + PAGE_RING * page;
+    /* The ring again; and a forked child must not hold the object by a mapping, nor a core dump
+     * carry messages. */
+    if (os_map(region->ring + capacity, capacity, producer, region->object,
+               (off_t)(PAGE_RING * page)) != 0 ||
+        os_advise(base, bytes, MADV_DONTFORK) != 0 || os_advise(base, bytes, MADV_DONTDUMP) != 0)
+        return -1;
+    region->end[SHMQ_PRODUCER] = (struct end_page *)(void *)(base + PAGE_PRODUCER * page);
+    region->end[SHMQ_CONSUMER] = (struct end_page *)(void *)(base + PAGE_CONSUMER * page);
+    region->meeting = (struct meeting *)(void *)(base + PAGE_MEETING * page);
+    return 0;
+}
+
+/* Gives back all of an object: leases, mapping, descriptor. */
+static void let_go(struct region *region) {
+    for (int byte = LEASE_LIFE_CYCLE; byte <= LEASE_CONSUMER; byte++)
+        lease_drop(region->object, byte);
+    if (region->base != NULL)
+        os_unmap(region->base, region->mapped_bytes);
+    region->base = NULL;
+    os_close(region->object);
+    region->object = -1;
+}
+
+void region_close(struct region *region) {
+    int error = errno;
+    let_go(region);
+    region_disown(region);
+    errno = error;
+}
+
+void region_disown(struct region *region) {
+    os_close(region->object);
+    os_close(region->directory);
+    region->object = -1;
+    region->directory = -1;
 }
 
 /* ---- Creating ------------------------------------------------------------------------------ */
@@ -170,15 +233,15 @@ static int build(struct region *region, mode_t mode) {
     return put == (ssize_t)sizeof *header ? 0 : fail(ENOSPC);
 }
 
-/* Builds a queue and names it. The leases are taken before anyone can see it, so its creator
- * never loses its own end. EEXIST: the name is taken. */
+/* Builds a queue and names it, last of all: its creator has its end before anyone can see it, and
+ * what fails leaves nothing. EEXIST: the name is taken. */
 static int create(struct region *region, enum shmq_end end, const struct shmq_attr *attr) {
     mode_t mode = attr->mode == 0 ? DEFAULT_MODE : attr->mode;
     if (plan(&region->header, attr) != 0 || supported(&region->header) != 0)
         return -1;
     if (build(region, mode) != 0 ||
         lease_take(region->object, LEASE_LIFE_CYCLE, LEASE_SHARED) != 0 ||
-        lease_take(region->object, region_role(end), LEASE_EXCLUSIVE) != 0)
+        lease_take(region->object, region_role(end), LEASE_EXCLUSIVE) != 0 || map(region, end) != 0)
         return -1;
     if (os_link(region->object, region->directory, region->name) == 0)
         return 0;
@@ -212,7 +275,9 @@ static int find(struct region *region, enum shmq_end end, mode_t mode, int64_t u
         return -1;
     if (check_name(region) != 0)
         return errno == ENOENT ? fail(ESTALE) : -1;
-    return lease_take(region->object, region_role(end), LEASE_EXCLUSIVE);
+    if (lease_take(region->object, region_role(end), LEASE_EXCLUSIVE) != 0)
+        return -1;
+    return map(region, end);
 }
 
 /* One try at what shmq_open asks. ESTALE: someone else was faster, start over. */
@@ -244,8 +309,7 @@ static int64_t life_cycle_deadline(void) { return os_now() + LIFE_CYCLE_PATIENCE
 static bool start_over(struct region *region, int64_t until_ns) {
     if (errno != ESTALE)
         return false;
-    os_close(region->object); /* nothing is mapped yet, so this drops the leases */
-    region->object = -1;
+    let_go(region);
     errno = EBUSY;
     return os_now() < until_ns;
 }
@@ -265,63 +329,6 @@ int region_open(struct region *region, const char *path, enum shmq_end end, int 
     if (result != 0)
         region_close(region);
     return result;
-}
-
-/* ---- Mapping ------------------------------------------------------------------------------- */
-
-int region_map(struct region *region, enum shmq_end end) {
-    size_t page = region->header.page_size;
-    size_t capacity = (size_t)region->header.capacity;
-    size_t bytes = PAGE_RING * page + 2 * capacity;
-    unsigned char *base = os_reserve(bytes);
-    if (base == MAP_FAILED)
-        return -1;
-    region->base = base;
-    region->mapped_bytes = bytes;
-    const int both = PROT_READ | PROT_WRITE;
-    const int producer = end == SHMQ_PRODUCER ? both : PROT_READ;
-    const int consumer = end == SHMQ_CONSUMER ? both : PROT_READ;
-    const struct {
-        size_t at, bytes;
-        int protection;
-        size_t offset;
-    } parts[] = {
-        {PAGE_PRODUCER * page, page, producer, PAGE_PRODUCER * page},
-        {PAGE_CONSUMER * page, page, consumer, PAGE_CONSUMER * page},
-        {PAGE_MEETING * page, page, both, PAGE_MEETING * page},
-        {PAGE_RING * page, capacity, producer, PAGE_RING * page},
-        {PAGE_RING * page + capacity, capacity, producer, PAGE_RING * page},
-    };
-    for (size_t part = 0; part < sizeof parts / sizeof parts[0]; part++)
-        if (os_map(base + parts[part].at, parts[part].bytes, parts[part].protection, region->object,
-                   (off_t)parts[part].offset) != 0)
-            return -1;
-    /* A forked child must not hold the object by a mapping, nor a core dump carry messages. */
-    if (os_advise(base, bytes, MADV_DONTFORK) != 0 || os_advise(base, bytes, MADV_DONTDUMP) != 0)
-        return -1;
-    region->end[SHMQ_PRODUCER] = (struct end_page *)(void *)(base + PAGE_PRODUCER * page);
-    region->end[SHMQ_CONSUMER] = (struct end_page *)(void *)(base + PAGE_CONSUMER * page);
-    region->meeting = (struct meeting *)(void *)(base + PAGE_MEETING * page);
-    region->ring = base + PAGE_RING * page;
-    return 0;
-}
-
-void region_close(struct region *region) {
-    int error = errno;
-    for (int byte = LEASE_LIFE_CYCLE; byte <= LEASE_CONSUMER; byte++)
-        lease_drop(region->object, byte);
-    if (region->base != NULL)
-        os_unmap(region->base, region->mapped_bytes);
-    region->base = NULL;
-    region_disown(region);
-    errno = error;
-}
-
-void region_disown(struct region *region) {
-    os_close(region->object);
-    os_close(region->directory);
-    region->object = -1;
-    region->directory = -1;
 }
 
 /* ---- Unlinking ----------------------------------------------------------------------------- */

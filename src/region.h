@@ -27,14 +27,11 @@ struct region {
     unsigned char *ring; /* 2 x capacity */
 };
 
-/* Creates or attaches, as shmq_open says, and takes `end`'s role lease. On success the
- * life-cycle lease is still held, shared: drop it once everything that has a name is open. On
- * failure nothing is held. */
+/* Creates or attaches, as shmq_open says: takes `end`'s role lease and maps what it may see. On
+ * success the life-cycle lease is still held, shared: drop it once everything that has a name is
+ * open. On failure nothing is held, and nothing was created. */
 int region_open(struct region *region, const char *path, enum shmq_end end, int oflag,
                 const struct shmq_attr *attr);
-
-/* Maps what `end` may see. */
-int region_map(struct region *region, enum shmq_end end);
 
 /* Drops every lease, unmaps and closes. Leaves errno alone, for those who fail. */
 void region_close(struct region *region);

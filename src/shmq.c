@@ -52,9 +52,8 @@ static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int
                         const struct shmq_attr *attr) {
     if (region_open(&q->region, name, end, oflag, attr) != 0)
         return -1;
-    int result = region_map(&q->region, end);
     lease_drop(q->region.object, LEASE_LIFE_CYCLE);
-    if (result == 0 && take_up(q, end) == 0) {
+    if (take_up(q, end) == 0) {
         guard_add(q);
         return 0;
     }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -169,9 +171,9 @@ static void is_interrupted(const struct waiting_row *row, struct ends *ends, shm
     struct shmq_stat before, after;
     CHECK(shmq_stat(ends->producer, &before) == 0);
     ticks = 0;
-    CHECK_FAILS(row->call(q, -1), EINTR);
-    CHECK(ticks > 0);
     CHECK_FAILS(row->call(q, LONG_MS), EINTR);
+    CHECK(ticks > 0);
+    CHECK_FAILS(row->call(q, -1), EINTR);
     CHECK(shmq_stat(ends->producer, &after) == 0);
     CHECK_EQUAL(before.used, after.used); /* and nothing has happened */
     CHECK_EQUAL(before.sent, after.sent);
@@ -610,6 +612,46 @@ static const char *create_queue(const char *name, mode_t mode, unsigned flags, u
     return name;
 }
 
+/* No more rights than the mode bits give, whoever we are: root does without its capabilities. */
+static void drop_capabilities(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {{0}};
+    CHECK(syscall(SYS_capset, &header, none) == 0);
+}
+
+static void visit_what_is_closed(void *argument) {
+    const char *name = argument;
+    drop_capabilities();
+    check_open_fails(name, 0, EACCES);
+    check_open_fails(name, O_CREAT, EACCES);
+    CHECK_FAILS(shmq_unlink(name), EACCES);
+    check_open_fails("./closed/new", O_CREAT, EACCES);
+    check_open_fails("./closed/new", O_CREAT | O_EXCL, EACCES);
+    check_open_fails("./closed/new", 0, ENOENT);
+    CHECK_FAILS(shmq_unlink("./closed/q"), EACCES);
+    shmq *q;
+    CHECK(shmq_open(&q, "./closed/q", SHMQ_CONSUMER, 0, NULL) == 0);
+    CHECK_FAILS(shmq_close(q), EACCES); /* ephemeral, drained, and not ours to unlink */
+}
+
+TEST(what_the_mode_bits_forbid_is_eacces) {
+    const struct shmq_attr ephemeral = {.capacity = 1, .flags = SHMQ_EPHEMERAL};
+    const char *name = check_name("q");
+    shmq *q;
+    close_end(&(shmq *){open_end(name, SHMQ_PRODUCER)});
+    CHECK(chmod(check_path(name), 0) == 0);
+    CHECK(mkdir("./closed", 0700) == 0);
+    CHECK(shmq_open(&q, "./closed/q", SHMQ_PRODUCER, O_CREAT, &ephemeral) == 0);
+    CHECK(shmq_close(q) == 0);
+    CHECK(chmod("./closed", 0500) == 0);
+    check_join(check_spawn(visit_what_is_closed, (void *)(uintptr_t)name));
+    CHECK(chmod("./closed", 0700) == 0);
+    CHECK(shmq_unlink("./closed/q") == 0);
+    CHECK(rmdir("./closed") == 0);
+    CHECK(chmod(check_path(name), 0600) == 0);
+    CHECK(shmq_unlink(name) == 0);
+}
+
 TEST(a_queue_of_someone_else_is_welcome_only_if_the_caller_says_so) {
     static const struct {
         mode_t mode;
@@ -719,6 +761,49 @@ TEST(a_full_file_system_is_told_at_once_and_nothing_stays) {
     CHECK(shmq_unlink("./small/q") == 0);
     CHECK(umount("./small") == 0);
     CHECK(rmdir("./small") == 0);
+}
+
+/* Else it would be SIGBUS, later and in the middle of a message. */
+TEST(a_file_system_that_fills_up_later_takes_no_space_from_a_queue) {
+    const struct shmq_attr attr = {.capacity = (size_t)64 << 10, .max_message = LENGTH};
+    static const char block[4096];
+    struct ends ends = {.name = "./small/q"};
+    mount_small();
+    CHECK(shmq_open(&ends.producer, ends.name, SHMQ_PRODUCER, O_CREAT, &attr) == 0);
+    int fd = open("./small/rest", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(fd >= 0);
+    while (write(fd, block, sizeof block) > 0)
+        ;
+    CHECK_EQUAL(errno, ENOSPC);
+    CHECK_EQUAL(free_blocks(), 0);
+    CHECK(shmq_open(&ends.consumer, ends.name, SHMQ_CONSUMER, 0, NULL) == 0);
+    fill(ends.producer);
+    while (do_recv(ends.consumer, 0) >= 0)
+        ;
+    CHECK_EQUAL(errno, EAGAIN);
+    CHECK(close(fd) == 0);
+    CHECK(unlink("./small/rest") == 0);
+    close_ends(&ends);
+    CHECK(umount("./small") == 0);
+    CHECK(rmdir("./small") == 0);
+}
+
+/* … and not by a SIGXFSZ. */
+TEST(a_process_with_a_limit_on_file_sizes_is_told_enospc) {
+    struct rlimit limit, low;
+    const char *name = check_name("q");
+    shmq *q;
+    CHECK(getrlimit(RLIMIT_FSIZE, &limit) == 0);
+    low = limit;
+    low.rlim_cur = 1 << 16;
+    CHECK(setrlimit(RLIMIT_FSIZE, &low) == 0);
+    const struct shmq_attr attr = {.capacity = 1 << 16};
+    CHECK_FAILS(shmq_open(&q, name, SHMQ_PRODUCER, O_CREAT, &attr), ENOSPC);
+    CHECK(q == NULL);
+    CHECK(shmq_open(&q, name, SHMQ_PRODUCER, O_CREAT, &SMALL) == 0);
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    CHECK(shmq_close(q) == 0);
+    CHECK(shmq_unlink(name) == 0);
 }
 
 TEST(a_process_without_free_descriptors_is_told_emfile) {
@@ -983,7 +1068,7 @@ TEST(a_consumer_that_closed_is_epipe_when_there_is_no_space) { consumer_goes(fal
 TEST(a_consumer_that_died_is_eownerdead_when_there_is_no_space) { consumer_goes(true); }
 
 /* The peer goes while we wait. Closing rings; a death is found by a look every slice. */
-static void goes_while_we_wait(const struct waiting_row *row, bool dies) {
+static int64_t goes_while_we_wait(const struct waiting_row *row, bool dies) {
     const char *name = check_name("q");
     const enum shmq_end peers = row->end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER;
     struct peer *peer = new_peer(name, peers, 0, dies);
@@ -996,17 +1081,77 @@ static void goes_while_we_wait(const struct waiting_row *row, bool dies) {
     check_wait(&peer->ready, 1);
     const int64_t start = check_now_ms();
     CHECK_FAILS(row->call(q, LONG_MS), error_of(dies));
-    CHECK(check_now_ms() - start < NOTICE_MS);
+    const int64_t took_ms = check_now_ms() - start;
+    CHECK(took_ms < NOTICE_MS);
     reap(child, dies);
     CHECK(shmq_close(q) == 0);
     CHECK(shmq_unlink(name) == 0);
+    return took_ms;
 }
 
-TEST(a_peer_that_goes_while_we_wait_is_noticed) {
-    for (size_t row = 0; row < WAITING_COUNT; row++) {
-        goes_while_we_wait(&WAITING[row], false);
-        goes_while_we_wait(&WAITING[row], true);
+TEST(a_peer_that_dies_while_we_wait_is_noticed) {
+    for (size_t row = 0; row < WAITING_COUNT; row++)
+        (void)goes_while_we_wait(&WAITING[row], true);
+}
+
+/* If closing woke nobody, each of these would cost a slice. */
+TEST(a_peer_that_closes_while_we_wait_wakes_us) {
+    enum { ROUNDS = 4, SLICE_MS = 200 };
+    int64_t took_ms = 0;
+    for (int round = 0; round < ROUNDS; round++)
+        for (size_t row = 0; row < WAITING_COUNT; row++)
+            took_ms += goes_while_we_wait(&WAITING[row], false);
+    CHECK(took_ms < ROUNDS * WAITING_COUNT * SLICE_MS / 2);
+}
+
+/* One session after the other: open, send one message, close at once. */
+enum { SESSIONS = 10000 };
+
+struct sessions {
+    const char *name;
+    check_gate next;
+};
+
+static void hold_sessions(void *argument) {
+    struct sessions *sessions = argument;
+    for (int session = 0; session < SESSIONS; session++) {
+        shmq *q = open_end(sessions->name, SHMQ_PRODUCER);
+        for (uint64_t pause = check_below(4000); pause > 0; pause--)
+            shared_pause();
+        CHECK(shmq_send(q, &session, sizeof session, -1) == 0);
+        CHECK(shmq_close(q) == 0);
+        check_meet(&sessions->next, 2);
     }
+}
+
+static int poll_until_news(shmq *q, void *message, size_t size, int timeout_ms) {
+    ssize_t length = 0;
+    while ((length = shmq_recv(q, message, size, timeout_ms)) < 0 && errno == EAGAIN)
+        ;
+    return (int)length;
+}
+
+/* However closely the end follows: both may happen between two looks of the consumer. */
+TEST(no_end_of_a_producer_overtakes_its_last_message) {
+    struct sessions *sessions = check_shared(sizeof *sessions);
+    sessions->name = check_name("q");
+    shmq *q = open_end(sessions->name, SHMQ_CONSUMER);
+    pid_t child = check_spawn(hold_sessions, sessions);
+    for (int session = 0; session < SESSIONS; session++) {
+        int number = -1;
+        check_note("session %d", session);
+        /* Its life has begun: from now on nothing is told of the one before. */
+        while (shared_load_acquire(&q->peer->life) < 2 * (uint64_t)session + 1)
+            sched_yield();
+        const int timeout_ms = session % 8 == 0 ? LONG_MS : 0;
+        CHECK(poll_until_news(q, &number, sizeof number, timeout_ms) == sizeof number);
+        CHECK_EQUAL(number, session);
+        CHECK_FAILS(poll_until_news(q, &number, sizeof number, 0), EPIPE);
+        check_meet(&sessions->next, 2);
+    }
+    check_join(child);
+    CHECK(shmq_close(q) == 0);
+    CHECK(shmq_unlink(sessions->name) == 0);
 }
 
 /* ---- EPIPE: unlinked, and nobody there ----------------------------------------------------- */
