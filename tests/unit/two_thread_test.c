@@ -1,0 +1,173 @@
+/* The threaded twin of the two-process tests: both ends in one process and on one mapping, where
+ * a thread sanitizer sees every access of both. */
+#include "check.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "handle.h"
+
+/* A notifier joins all tests here by its line. */
+static const struct notifier_row {
+    const char *name;
+    unsigned kind;
+} NOTIFIERS[] = {{"sem", SHMQ_NOTIFY_SEM}, {"spin", SHMQ_NOTIFY_SPIN}};
+enum { NOTIFIERS_COUNT = sizeof NOTIFIERS / sizeof NOTIFIERS[0] };
+
+enum { PAGE = 4096, MESSAGES = 60000, LONGEST = 200 };
+
+/* What shmq_open would map; the ring is not mapped twice but simply long enough, so that each of
+ * its bytes has one address. */
+struct memory {
+    struct region region;
+    void *pages;
+};
+
+static struct memory new_memory(size_t capacity, unsigned notify) {
+    const size_t bytes = PAGE_RING * PAGE + (2 * capacity + PAGE - 1) / PAGE * PAGE;
+    struct memory memory = {.pages = aligned_alloc(PAGE, bytes)};
+    unsigned char *base = memory.pages;
+    CHECK(base != NULL);
+    memset(base, 0, bytes);
+    memory.region = (struct region){
+        .directory = -1,
+        .object = -1,
+        .header = {.capacity = capacity,
+                   .max_message = capacity - RECORD_HEADER,
+                   .notify = notify,
+                   .instance = check_random() | 1},
+        .end = {(struct end_page *)(void *)(base + PAGE_PRODUCER * PAGE),
+                (struct end_page *)(void *)(base + PAGE_CONSUMER * PAGE)},
+        .meeting = (struct meeting *)(void *)(base + PAGE_MEETING * PAGE),
+        .ring = base + PAGE_RING * PAGE,
+    };
+    return memory;
+}
+
+/* ---- A stream of numbered messages --------------------------------------------------------- */
+
+static size_t length_of(unsigned number, size_t longest) {
+    const size_t length = number * 2654435761u >> 20;
+    return length % ((number % 64 == 0 ? longest : 24) + 1);
+}
+
+static void write_message(unsigned number, unsigned char *to, size_t length) {
+    for (size_t at = 0; at < length; at++)
+        to[at] = (unsigned char)(number * 31 + at);
+}
+
+static void check_message(unsigned number, const unsigned char *bytes, size_t length,
+                          size_t wanted) {
+    CHECK_EQUAL(length, wanted);
+    for (size_t at = 0; at < length; at++)
+        CHECK_EQUAL(bytes[at], (unsigned char)(number * 31 + at));
+}
+
+struct job {
+    const struct region *region;
+    size_t longest;
+    bool zero_copy;
+    bool detour; /* the consumer leaves and comes again now and then */
+};
+
+/* After a failed wait of the producer: the consumer is on its detour and will come again. */
+static void await_return(const struct job *job) {
+    CHECK_EQUAL(errno, EPIPE);
+    CHECK(job->detour);
+    sched_yield();
+}
+
+static shmq *attach(const struct job *job, enum shmq_end end) {
+    shmq *q;
+    CHECK(shmq_attach_memory(&q, job->region, end) == 0);
+    return q;
+}
+
+static void send_one(shmq *producer, const struct job *job, unsigned number) {
+    unsigned char buffer[LONGEST];
+    const size_t length = length_of(number, job->longest);
+    if (job->zero_copy) {
+        unsigned char *room = shmq_reserve(producer, length, -1);
+        CHECK(room != NULL);
+        write_message(number, room, length);
+        CHECK(shmq_commit(producer, length) == 0);
+    } else {
+        write_message(number, buffer, length);
+        while (shmq_send(producer, buffer, length, -1) != 0)
+            await_return(job);
+    }
+}
+
+static void take_one(shmq *consumer, const struct job *job, unsigned number) {
+    unsigned char buffer[LONGEST];
+    const size_t wanted = length_of(number, job->longest);
+    if (job->zero_copy) {
+        size_t length;
+        const unsigned char *message = shmq_peek(consumer, &length, -1);
+        CHECK(message != NULL);
+        check_message(number, message, length, wanted);
+        CHECK(shmq_release(consumer) == 0);
+    } else {
+        const ssize_t length = shmq_recv(consumer, buffer, sizeof buffer, -1);
+        CHECK(length >= 0);
+        check_message(number, buffer, (size_t)length, wanted);
+    }
+}
+
+static void *produce(void *argument) {
+    const struct job *job = argument;
+    shmq *producer = attach(job, SHMQ_PRODUCER);
+    for (unsigned number = 0; number < MESSAGES; number++)
+        send_one(producer, job, number);
+    while (shmq_drain(producer, -1) != 0)
+        await_return(job);
+    CHECK(shmq_close(producer) == 0);
+    return NULL;
+}
+
+static void consume(const struct job *job) {
+    shmq *consumer = attach(job, SHMQ_CONSUMER);
+    struct shmq_stat stat;
+    for (unsigned number = 0; number < MESSAGES; number++) {
+        take_one(consumer, job, number);
+        if (number % 1024 == 0) {
+            CHECK(shmq_stat(consumer, &stat) == 0); /* a look at the other's words meanwhile */
+            CHECK(stat.used <= stat.capacity && stat.received == number + 1);
+        }
+        if (job->detour && number % 8192 == 0) {
+            CHECK(shmq_close(consumer) == 0);
+            consumer = attach(job, SHMQ_CONSUMER);
+        }
+    }
+    CHECK_FAILS(shmq_recv(consumer, NULL, 0, -1), EPIPE);
+    CHECK(shmq_close(consumer) == 0);
+}
+
+static void run(size_t capacity, bool zero_copy, bool detour) {
+    for (size_t row = 0; row < NOTIFIERS_COUNT; row++) {
+        struct memory memory = new_memory(capacity, NOTIFIERS[row].kind);
+        const size_t longest = capacity / 2 < LONGEST ? capacity / 2 : LONGEST;
+        struct job job = {&memory.region, longest, zero_copy, detour};
+        pthread_t producer;
+        check_note("notifier %s, ring of %zu", NOTIFIERS[row].name, capacity);
+        CHECK(pthread_create(&producer, NULL, produce, &job) == 0);
+        consume(&job);
+        CHECK(pthread_join(producer, NULL) == 0);
+        free(memory.pages);
+    }
+}
+
+TEST(two_threads_stream_through_one_mapping) { run(PAGE, false, false); }
+
+TEST(two_threads_stream_without_copying) { run(PAGE, true, false); }
+
+TEST(two_threads_stream_through_a_ring_of_a_few_records) {
+    run(64, false, false);
+    run(64, true, false);
+}
+
+TEST(a_consumer_thread_may_leave_and_come_again) { run(1 << 16, false, true); }
+
+int main(int argc, char **argv) { return check_main(argc, argv); }
