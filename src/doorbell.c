@@ -117,16 +117,10 @@ int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms) {
             return -1;
         if (available(q, need))
             return 0;
-        if (until_ns != INT64_MAX && os_now() >= until_ns)
+        if (os_now() >= until_ns)
             return time_is_up(q, need, timeout_ms);
-        int result = sleep_once(q, need, until_ns);
-        int error = errno;
-        if (q->fault != 0 || look(q) != 0)
-            return -1; /* EBADMSG */
-        if (result != 0 && !available(q, need)) {
-            errno = error;
+        if (sleep_once(q, need, until_ns) != 0 || look(q) != 0)
             return -1;
-        }
     }
     return 0;
 }

@@ -38,18 +38,13 @@ void guard_lock(void) {
 void guard_unlock(void) { (void)pthread_mutex_unlock(&lock); }
 
 void guard_add(struct shmq *q) {
-    q->previous = NULL;
     q->next = first;
-    if (first != NULL)
-        first->previous = q;
     first = q;
 }
 
 void guard_remove(struct shmq *q) {
-    if (q->previous != NULL)
-        q->previous->next = q->next;
-    else
-        first = q->next;
-    if (q->next != NULL)
-        q->next->previous = q->previous;
+    struct shmq **link = &first;
+    while (*link != q)
+        link = &(*link)->next;
+    *link = q->next;
 }

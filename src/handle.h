@@ -38,7 +38,7 @@ struct shmq {
     /* Touched at open and close. */
     uint64_t life;
     struct region region;
-    struct shmq *next, *previous; /* guard.c */
+    struct shmq *next; /* guard.c */
 };
 
 /* Attaches to memory that the caller mapped and keeps: no name, no leases, a role never refused.

@@ -5,44 +5,31 @@
 
 #include "lease.h"
 
-enum judgement { PEER_ALIVE, PEER_NEVER, PEER_CLOSED, PEER_DIED };
-
-static enum shmq_end other(enum shmq_end end) {
-    return end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER;
+static bool peer_holds_lease(const struct shmq *q) {
+    enum shmq_end other = q->end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER;
+    return lease_held(q->region.object, region_role(other));
 }
 
-static enum judgement judge(const struct shmq *q, uint64_t *life) {
-    enum { TRIES = 4 }; /* a peer that keeps changing its life is alive, whatever it is */
-    const shared_u64 *word = &q->peer->life;
-    *life = shared_load_acquire(word);
-    for (int try = 0; try < TRIES; try++) {
-        /* L1: acquire, pairs with L2. Whoever sees a life closed also sees all that it
-         * published. */
-        uint64_t before = *life;
-        if (before == 0)
-            return PEER_NEVER; /* or about to begin: it will ring */
-        /* Whatever its lease says: that is dropped right after, or is a successor's, who will ring. */
-        if (before % 2 == 0)
-            return PEER_CLOSED;
-        bool held = lease_held(q->region.object, region_role(other(q->end)));
-        *life = shared_load_acquire(word);
-        if (held)
-            return PEER_ALIVE;
-        if (*life == before)
-            return PEER_DIED; /* the lease was asked for this very life */
-    }
-    return PEER_ALIVE;
+/* Why the peer is not there: EPIPE it never came or closed, EOWNERDEAD it died; 0 it is there, or
+ * on its way (and will ring). */
+static int absence(const struct shmq *q, uint64_t *life) {
+    /* L1: acquire, pairs with L2. Whoever sees a life closed also sees all that it published. */
+    *life = shared_load_acquire(&q->peer->life);
+    if (*life % 2 == 0)
+        return EPIPE; /* whatever the lease says: dropped right after, or a successor's */
+    if (peer_holds_lease(q))
+        return 0;
+    /* The same life still: so it was this one's lease that was free. */
+    return shared_load_acquire(&q->peer->life) == *life ? EOWNERDEAD : 0;
 }
 
 void life_begin(struct shmq *q) {
     /* Our own page is ours alone since the lease was taken: relaxed loads. */
     q->life = (shared_load(&q->own->life) + 1) | 1;
-    uint64_t peer_life;
-    enum judgement peer = judge(q, &peer_life);
     if (q->end == SHMQ_CONSUMER)
         q->old_life = shared_load(&q->own->end_seen);
-    else
-        q->old_life = peer == PEER_ALIVE ? 0 : peer_life;
+    else if (absence(q, &q->old_life) == 0)
+        q->old_life = 0;
     shared_store_release(&q->own->life, q->life); /* L2 */
 }
 
@@ -53,12 +40,11 @@ void life_end(struct shmq *q) {
 }
 
 int life_of_peer(struct shmq *q, uint64_t *life) {
-    enum judgement peer = judge(q, life);
-    if (peer == PEER_ALIVE)
-        return 0;
-    if (peer == PEER_NEVER || *life == q->old_life)
-        return region_unlinked(&q->region) ? EPIPE : 0;
-    return peer == PEER_DIED ? EOWNERDEAD : EPIPE;
+    int gone = absence(q, life);
+    if (gone == 0 || (*life != 0 && *life != q->old_life))
+        return gone;
+    /* In this order: once the name is gone nobody new takes the lease. */
+    return region_unlinked(&q->region) && !peer_holds_lease(q) ? EPIPE : 0;
 }
 
 void life_report(struct shmq *q, uint64_t life) {

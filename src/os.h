@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,9 +120,13 @@ static inline void *os_reserve(size_t bytes) {
     return mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
-static inline int os_map(void *at, size_t bytes, int protection, int fd, off_t offset) {
-    void *mapped = mmap(at, bytes, protection, MAP_SHARED | MAP_FIXED, fd, offset);
+static inline int os_map(void *at, size_t bytes, int fd, off_t offset) {
+    void *mapped = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset);
     return mapped == MAP_FAILED ? -1 : 0;
+}
+
+static inline int os_protect(void *at, size_t bytes, int protection) {
+    return mprotect(at, bytes, protection);
 }
 
 static inline void os_unmap(void *at, size_t bytes) {
@@ -144,7 +149,7 @@ static inline void os_free_memory(void *memory) { free(memory); }
 static inline int64_t os_now(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now); /* fails for an unknown clock only */
-    return now.tv_sec * 1000 * OS_MS + now.tv_nsec;
+    return (int64_t)now.tv_sec * 1000 * OS_MS + now.tv_nsec;
 }
 
 static inline struct timespec os_timespec(int64_t time_ns) {
@@ -156,6 +161,12 @@ static inline void os_nap(int64_t duration_ns) {
     struct timespec duration = os_timespec(duration_ns);
     (void)nanosleep(&duration, NULL); /* cut short by a signal: the caller looks again */
 }
+
+/* Lets others run on this core. */
+static inline void os_yield(void) { (void)sched_yield(); }
+
+/* The futex call takes the kernel's long; a C library with a larger time_t needs another call. */
+_Static_assert(sizeof(time_t) == sizeof(long), "futex");
 
 /* Sleeps while *word is `expected`, until `until_ns`. EAGAIN: it is not; ETIMEDOUT; EINTR: a
  * signal handler ran. */

@@ -13,7 +13,9 @@ enum {
     DEFAULT_MODE = 0600,
     ANY_OWNER = 077,               /* bits of a mode: who gives any of them expects other users */
     LIFE_CYCLE_PATIENCE_MS = 1000, /* then EBUSY: a stopped holder stalls nobody for ever */
-    ALLOCATE_STEP = 16 << 20       /* a signal makes the kernel undo one step, not all */
+    ALLOCATE_STEP = 16 << 20,      /* bytes at a time, at most and at least */
+    ALLOCATE_LEAST = 64 << 10,
+    LEAST_TRIES = 4
 };
 static const unsigned FLAGS_KNOWN =
     SHMQ_MANY_PRODUCERS | SHMQ_MANY_CONSUMERS | SHMQ_EPHEMERAL | SHMQ_CHECKSUM;
@@ -23,10 +25,7 @@ static const char SHARED_MEMORY_DIRECTORY[] = "/dev/shm";
 /* What the kernel says of a path or a file system, in the words of the interface. Returns -1. */
 static int fail_as_documented(void) {
     switch (errno) {
-    case EISDIR: /* something is there, and it is no queue */
-    case ENXIO:
-    case ENODEV:
-    case ETXTBSY:
+    case ETXTBSY: /* a program that runs */
         return fail(EPROTO);
     case ENOTDIR:
         return fail(ENOENT);
@@ -119,7 +118,11 @@ static bool owner_is_welcome(const struct stat *status, mode_t mode) {
 /* Opens what the name means now and reads its header; EPROTO if it is no queue of any version.
  * With pread: an object that was truncated cannot fault there. */
 static int open_existing(struct region *region, mode_t mode, struct stat *status) {
-    region->object = os_open_existing(region->directory, region->name);
+    if (os_stat_name(region->directory, region->name, status) != 0)
+        return fail_as_documented();
+    if (!S_ISREG(status->st_mode) && !S_ISLNK(status->st_mode))
+        return fail(EPROTO); /* to open a device would be to use it */
+    region->object = os_open_existing(region->directory, region->name); /* ELOOP: a link */
     if (region->object < 0 || os_stat(region->object, status) != 0)
         return fail_as_documented();
     if (!owner_is_welcome(status, mode))
@@ -141,27 +144,18 @@ static int map(struct region *region, enum shmq_end end) {
     const size_t page = region->header.page_size;
     const size_t capacity = (size_t)region->header.capacity;
     const size_t bytes = PAGE_RING * page + 2 * capacity;
-    const int both = PROT_READ | PROT_WRITE;
-    const int producer = end == SHMQ_PRODUCER ? both : PROT_READ;
-    const int consumer = end == SHMQ_CONSUMER ? both : PROT_READ;
-    const int protection[] = {[PAGE_PRODUCER] = producer,
-                              [PAGE_CONSUMER] = consumer,
-                              [PAGE_MEETING] = both,
-                              [PAGE_RING] = producer};
     unsigned char *base = os_reserve(bytes);
     if (base == MAP_FAILED)
         return -1;
     region->base = base;
     region->mapped_bytes = bytes;
-    for (size_t number = PAGE_PRODUCER; number <= PAGE_RING; number++)
-        if (os_map(base + number * page, number == PAGE_RING ? capacity : page, protection[number],
-                   region->object, (off_t)(number * page)) != 0)
-            return -1;
-    region->ring = base + PAGE_RING * page;
-    /* The ring again; and a forked child must not hold the object by a mapping, nor a core dump
-     * carry messages. */
-    if (os_map(region->ring + capacity, capacity, producer, region->object,
-               (off_t)(PAGE_RING * page)) != 0 ||
+    const size_t ring = PAGE_RING * page;
+    const size_t peer = (end == SHMQ_PRODUCER ? PAGE_CONSUMER : PAGE_PRODUCER) * page;
+    region->ring = base + ring;
+    if (os_map(base, ring + capacity, region->object, 0) != 0 ||
+        os_map(region->ring + capacity, capacity, region->object, (off_t)ring) != 0 ||
+        os_protect(base, page, PROT_NONE) != 0 || os_protect(base + peer, page, PROT_READ) != 0 ||
+        (end == SHMQ_CONSUMER && os_protect(region->ring, 2 * capacity, PROT_READ) != 0) ||
         os_advise(base, bytes, MADV_DONTFORK) != 0 || os_advise(base, bytes, MADV_DONTDUMP) != 0)
         return -1;
     region->end[SHMQ_PRODUCER] = (struct end_page *)(void *)(base + PAGE_PRODUCER * page);
@@ -198,12 +192,15 @@ void region_disown(struct region *region) {
 /* ---- Creating ------------------------------------------------------------------------------ */
 
 static int allocate(int object, uint64_t bytes) {
+    uint64_t most = ALLOCATE_STEP;
     for (uint64_t done = 0; done < bytes;) {
-        uint64_t step = bytes - done < ALLOCATE_STEP ? bytes - done : ALLOCATE_STEP;
+        uint64_t step = bytes - done < most ? bytes - done : most;
         if (os_allocate(object, (off_t)done, (off_t)step) == 0)
             done += step;
         else if (errno != EINTR)
             return fail_as_documented();
+        else if (most > ALLOCATE_LEAST)
+            most /= 2; /* a signal undid the step: with a timer that fires often, too large a one */
     }
     return 0;
 }
@@ -215,15 +212,15 @@ static int build(struct region *region, mode_t mode) {
     if (region->object < 0)
         return errno == EISDIR ? fail(ENOTSUP) : fail_as_documented();
     struct header *header = &region->header;
+    do {
+        if (os_random(&header->instance, sizeof header->instance) != 0)
+            return -1;
+    } while ((uint32_t)header->instance == 0);
     /* Beyond the limit the kernel would send SIGXFSZ. And what cannot fit must not fill the file
      * system before it fails: where that is as large as memory, other processes would die. */
     if (header->object_size > os_file_size_limit() ||
         header->object_size > os_space(region->object))
         return fail(ENOSPC);
-    do {
-        if (os_random(&header->instance, sizeof header->instance) != 0)
-            return -1;
-    } while ((uint32_t)header->instance == 0);
     if (os_set_mode(region->object, mode) != 0 ||
         allocate(region->object, header->object_size) != 0)
         return -1;
@@ -275,9 +272,10 @@ static int find(struct region *region, enum shmq_end end, mode_t mode, int64_t u
         return -1;
     if (check_name(region) != 0)
         return errno == ENOENT ? fail(ESTALE) : -1;
-    if (lease_take(region->object, region_role(end), LEASE_EXCLUSIVE) != 0)
+    /* Last, for who holds a role may have been left the unlinking, and must not fail any more. */
+    if (map(region, end) != 0)
         return -1;
-    return map(region, end);
+    return lease_take(region->object, region_role(end), LEASE_EXCLUSIVE);
 }
 
 /* One try at what shmq_open asks. ESTALE: someone else was faster, start over. */
@@ -303,28 +301,34 @@ static bool mode_is_valid(mode_t mode) {
     return (mode & ~(mode_t)0666) == 0 && read == write << 1;
 }
 
-static int64_t life_cycle_deadline(void) { return os_now() + LIFE_CYCLE_PATIENCE_MS * OS_MS; }
-
-/* After a failed try: true if somebody was faster and there is time for another. */
-static bool start_over(struct region *region, int64_t until_ns) {
-    if (errno != ESTALE)
+/* After a failed try: is another worth while? Somebody was faster; or has taken the space, for a
+ * queue that may be there by now, or that failed beside ours because there was room for one. */
+static bool start_over(struct region *region, int tries, int64_t until_ns) {
+    const bool crowded = errno == ENOSPC && tries < LEAST_TRIES;
+    const bool overtaken = errno == ESTALE && (tries < LEAST_TRIES || os_now() < until_ns);
+    if (errno == ESTALE)
+        errno = EBUSY;
+    if (!crowded && !overtaken)
         return false;
     let_go(region);
-    errno = EBUSY;
-    return os_now() < until_ns;
+    if (crowded)
+        os_nap((5 + (int64_t)(region->header.instance % 16)) * OS_MS);
+    return true;
 }
 
+int64_t region_deadline(void) { return os_now() + LIFE_CYCLE_PATIENCE_MS * OS_MS; }
+
 int region_open(struct region *region, const char *path, enum shmq_end end, int oflag,
-                const struct shmq_attr *attr) {
+                const struct shmq_attr *attr, int64_t until_ns) {
     *region = (struct region){.directory = -1, .object = -1};
     if ((oflag & ~(O_CREAT | O_EXCL)) != 0 || oflag == O_EXCL || !mode_is_valid(attr->mode))
         return fail(EINVAL);
-    int64_t until_ns = life_cycle_deadline();
     int result = resolve(region, path);
     if (result == 0) {
+        int tries = 0;
         do
             result = open_once(region, end, oflag, attr, until_ns);
-        while (result != 0 && start_over(region, until_ns));
+        while (result != 0 && start_over(region, ++tries, until_ns));
     }
     if (result != 0)
         region_close(region);
@@ -368,12 +372,12 @@ static int remove_name(struct region *region, bool only_if_over, int64_t until_n
     return result;
 }
 
-int region_retire(struct region *region) {
+int region_retire(struct region *region, int64_t until_ns) {
     if ((region->header.flags & SHMQ_EPHEMERAL) == 0 || region->object < 0)
         return 0;
     if (has_ends(region))
         return 0; /* theirs to do: of two ends that close at once, the later sees no other */
-    int result = remove_name(region, true, life_cycle_deadline());
+    int result = remove_name(region, true, until_ns);
     return result != 0 && errno == ENOENT ? 0 : result; /* gone already: just as well */
 }
 
@@ -386,14 +390,14 @@ static int unlink_once(struct region *region, int64_t until_ns) {
     return errno == ENOENT ? fail(ESTALE) : fail_as_documented();
 }
 
-int region_unlink(const char *path) {
+int region_unlink(const char *path, int64_t until_ns) {
     struct region region = {.directory = -1, .object = -1};
-    int64_t until_ns = life_cycle_deadline();
     int result = resolve(&region, path);
     if (result == 0) {
+        int tries = 0;
         do
             result = unlink_once(&region, until_ns);
-        while (result != 0 && start_over(&region, until_ns));
+        while (result != 0 && start_over(&region, ++tries, until_ns));
     }
     region_close(&region);
     return result;

@@ -27,11 +27,15 @@ struct region {
     unsigned char *ring; /* 2 x capacity */
 };
 
+/* How long to wait, from now on, for others who hold the life-cycle lease: `until_ns` below. Ask it
+ * before anything else that may have to wait. */
+int64_t region_deadline(void);
+
 /* Creates or attaches, as shmq_open says: takes `end`'s role lease and maps what it may see. On
  * success the life-cycle lease is still held, shared: drop it once everything that has a name is
  * open. On failure nothing is held, and nothing was created. */
 int region_open(struct region *region, const char *path, enum shmq_end end, int oflag,
-                const struct shmq_attr *attr);
+                const struct shmq_attr *attr, int64_t until_ns);
 
 /* Drops every lease, unmaps and closes. Leaves errno alone, for those who fail. */
 void region_close(struct region *region);
@@ -45,10 +49,10 @@ bool region_unlinked(const struct region *region);
 
 /* For an end that has dropped its role lease: unlinks an ephemeral queue that nobody uses and
  * that is drained. */
-int region_retire(struct region *region);
+int region_retire(struct region *region, int64_t until_ns);
 
 /* shmq_unlink. */
-int region_unlink(const char *path);
+int region_unlink(const char *path, int64_t until_ns);
 
 /* The byte of an end's role lease. */
 static inline int region_role(enum shmq_end end) {

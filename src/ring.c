@@ -2,18 +2,11 @@
  * ring.h. */
 #include "ring.h"
 
-#include <errno.h>
-
 /* Pacing. Cursors travel between the cores' caches at some 100 ns a look, so a look should bring
  * many messages. Once an end streams (a look at once brings something) but each look brings
  * little, it pauses before the next one, longer and longer, and the other end runs ahead
  * undisturbed. A look that brings nothing ends it: latency comes first then. */
 enum { PACE_MAX = 64, PACE_ENOUGH_BYTES = 16 * 1024 };
-
-static int damaged(void) {
-    errno = EBADMSG;
-    return -1;
-}
 
 int ring_attach(struct ring *ring, bool producer, const struct ring_memory *memory) {
     shared_u64 *own = producer ? memory->tail : memory->head;
@@ -30,8 +23,8 @@ int ring_attach(struct ring *ring, bool producer, const struct ring_memory *memo
     };
     ring->peer = shared_load_acquire(peer); /* R2, as in ring_look */
     if (ring->own % RECORD_ALIGN != 0 || ring->peer % RECORD_ALIGN != 0)
-        return damaged();
-    return ring_available(ring) <= ring->capacity ? 0 : damaged();
+        return -1;
+    return ring_available(ring) <= ring->capacity ? 0 : -1;
 }
 
 int ring_look(struct ring *ring) {
@@ -40,7 +33,7 @@ int ring_look(struct ring *ring) {
     /* A cursor never moves back, and never past what it may own: both are one unsigned
      * comparison. */
     if (seen - ring->peer > ring->capacity - ring_available(ring) || seen % RECORD_ALIGN != 0)
-        return damaged();
+        return -1;
     ring->peer = seen;
     return 0;
 }
@@ -64,12 +57,9 @@ int ring_look_paced(struct ring *ring) {
 const void *ring_read(const struct ring *ring, size_t *length) {
     const unsigned char *at = ring_at(ring);
     struct record record = shared_load_record(at); /* relaxed: ordered by R2 */
-    bool sound = record.tag == ring_tag(ring) && record.length <= ring->max_message &&
-                 ring_record_bytes(record.length) <= ring_available(ring);
-    if (!sound) {
-        (void)damaged();
+    if (record.tag != ring_tag(ring) || record.length > ring->max_message ||
+        ring_record_bytes(record.length) > ring_available(ring))
         return NULL;
-    }
     *length = record.length;
     return at + RECORD_HEADER;
 }

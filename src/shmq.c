@@ -34,7 +34,7 @@ static int take_up(struct shmq *q, enum shmq_end end) {
         .salt = (uint32_t)header->instance,
     };
     if (ring_attach(&q->ring, produces, &memory) != 0)
-        return -1;
+        return shmq_damaged(q);
     doorbell_attach(q);
     life_begin(q);
     return doorbell_announce(q);
@@ -49,8 +49,8 @@ static struct shmq *new_handle(void) {
 
 /* Everything of shmq_open that takes or gives a descriptor. */
 static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int oflag,
-                        const struct shmq_attr *attr) {
-    if (region_open(&q->region, name, end, oflag, attr) != 0)
+                        const struct shmq_attr *attr, int64_t until_ns) {
+    if (region_open(&q->region, name, end, oflag, attr, until_ns) != 0)
         return -1;
     lease_drop(q->region.object, LEASE_LIFE_CYCLE);
     if (take_up(q, end) == 0) {
@@ -60,7 +60,7 @@ static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int
     int error = errno;
     /* An end that closed meanwhile may have left the unlinking to us. */
     lease_drop(q->region.object, region_role(end));
-    (void)region_retire(&q->region);
+    (void)region_retire(&q->region, until_ns);
     region_close(&q->region);
     return fail(error);
 }
@@ -76,8 +76,9 @@ int shmq_open(shmq **handle, const char *name, enum shmq_end end, int oflag,
     struct shmq *q = new_handle();
     if (q == NULL)
         return -1;
+    const int64_t until_ns = region_deadline();
     guard_lock();
-    int result = open_guarded(q, name, end, oflag, attr == NULL ? &defaults : attr);
+    int result = open_guarded(q, name, end, oflag, attr == NULL ? &defaults : attr, until_ns);
     guard_unlock();
     if (result == 0)
         *handle = q;
@@ -111,10 +112,11 @@ int shmq_close(shmq *q) {
         life_end(q);
         (void)doorbell_announce(q); /* who cannot be rung finds out by a slice */
     }
+    const int64_t until_ns = region_deadline();
     guard_lock();
     guard_remove(q);
     lease_drop(q->region.object, region_role(q->end));
-    int result = proper ? region_retire(&q->region) : 0;
+    int result = proper ? region_retire(&q->region, until_ns) : 0;
     region_close(&q->region);
     guard_unlock();
     os_free_memory(q);
@@ -122,8 +124,9 @@ int shmq_close(shmq *q) {
 }
 
 int shmq_unlink(const char *name) {
+    const int64_t until_ns = region_deadline();
     guard_lock();
-    int result = region_unlink(name);
+    int result = region_unlink(name, until_ns);
     guard_unlock();
     return result;
 }

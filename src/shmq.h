@@ -41,6 +41,8 @@
  * ENOTSUP        this environment, file system or build cannot give what was asked for
  * EEXIST ENOENT EACCES ELOOP ENOSPC ENAMETOOLONG
  *                O_EXCL and it exists; no queue; not ours; symbolic link; full; name
+ * EPERM EMFILE ENFILE ENOMEM
+ *                what the directory forbids (a sticky one, another's file); what has run out
  * EINVAL         arguments, wrong end, nothing held, handle inherited by fork
  */
 #ifndef SHMQ_H
@@ -113,7 +115,8 @@ struct shmq_stat {
  * nobody sees a half-built queue, and a creator killed inside leaves nothing. Waits at most 1 s
  * for others who open, close or unlink the same queue. The caller owns the handle until
  * shmq_close.
- * Errors: EINVAL ENOENT EEXIST EACCES ELOOP ENAMETOOLONG ENOSPC ENOMEM EMFILE ENFILE EBUSY
+ * On failure nothing was created.
+ * Errors: EINVAL ENOENT EEXIST EACCES EPERM ELOOP ENAMETOOLONG ENOSPC ENOMEM EMFILE ENFILE EBUSY
  * EPROTO EBADMSG ENOTSUP. */
 int shmq_open(shmq **q, const char *name, enum shmq_end end, int oflag,
               const struct shmq_attr *attr);
@@ -179,7 +182,8 @@ int shmq_close(shmq *q);
 
 /* Removes the name and what belongs to it. Ends that are open go on; whoever opens the name
  * later gets a new queue. Waits at most 1 s for others who open, close or unlink it.
- * Errors: EINVAL ENOENT EACCES EPERM ELOOP ENAMETOOLONG EPROTO (not a queue: not touched) EBUSY. */
+ * Errors: EINVAL ENOENT EACCES EPERM ELOOP ENAMETOOLONG EMFILE ENFILE ENOTSUP EPROTO (not a queue:
+ * not touched) EBUSY. */
 int shmq_unlink(const char *name);
 
 #ifdef __cplusplus

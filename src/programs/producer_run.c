@@ -1,6 +1,7 @@
 /* What the program `producer` does: messages from arguments or standard input go into the queue, and then it waits until
  * they are taken. Called by producer.c, tests and fuzzers; never touches what is process-wide. */
 #include <errno.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -11,13 +12,31 @@
 #include "session.h"
 #include "stop.h"
 
+/* After a wait that failed: has another consumer come in place of the one that left? One that goes
+ * on with the next producer (--follow) closes its end and opens it anew, and a producer that came
+ * in between has seen it leave. It is given a moment to be back; errno stays as it is if not. */
+static bool consumer_is_back(struct session *session) {
+    enum { LOOKS = 20 };
+    const int error = errno;
+    struct shmq_stat stat;
+
+    for (int look = 0; error == EPIPE && look < LOOKS; look++) {
+        (void)poll(NULL, 0, 1);
+        if (shmq_stat(session->queue, &stat) == 0 && stat.consumers > 0) {
+            return true;
+        }
+    }
+    errno = error;
+    return false;
+}
+
 /* Waits for room, with the progress line and an ear for signals. */
 static void *reserve(struct session *session, size_t length) {
     struct patience patience = patience_begin(session->options.timeout_ms);
     void *room;
 
     while ((room = shmq_reserve(session->queue, length, patience_piece(&patience))) == NULL) {
-        if (!patience_left(&patience)) {
+        if (!patience_left(&patience) && !consumer_is_back(session)) {
             return NULL;
         }
         progress_show(&session->progress, session->queue);
@@ -103,7 +122,7 @@ static int drain(struct session *session) {
     struct patience patience = patience_begin(session->options.timeout_ms);
 
     while (shmq_drain(session->queue, patience_piece(&patience)) != 0) {
-        if (!patience_left(&patience)) {
+        if (!patience_left(&patience) && !consumer_is_back(session)) {
             return session_failure(session, "waiting for the consumer to take everything");
         }
         progress_show(&session->progress, session->queue);
