@@ -13,6 +13,7 @@ import pty
 import random
 import re
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -758,6 +759,22 @@ class Usage(Case):
             status, out, err = self.run_alone(PRODUCER, "-q", self.q, "-c", capacity, "x")
             self.assertIn(status, (FAILURE, USAGE))  # no space, or no number that could be mapped
             self.assertIn(self.q.encode(), err)
+
+
+class SlowCreation(Case):
+    """strace holds a program between building its queue and naming it."""
+
+    def test_both_create_and_the_slower_one_attaches(self):
+        strace = shutil.which("strace")
+        if not strace or SLOW_BUILD:  # the sanitizers' own tools do not work under ptrace
+            self.skipTest("needs strace and a plain build")
+        producer = subprocess.Popen(
+            [strace, "-qq", "-o", "/dev/null", "-e", "inject=linkat:delay_enter=1200000", PRODUCER, "-q", self.q, "a"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.running.append(producer)
+        time.sleep(0.2)  # a head start; whoever is first, both must succeed
+        self.assertEqual(self.consume(), (b"a\n", b""))
+        self.assertEqual(self.finish(producer, DONE), (b"", b""))
 
 
 class Failures(Case):

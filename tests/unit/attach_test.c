@@ -462,6 +462,37 @@ TEST(what_cannot_fit_does_not_fill_the_file_system_first) {
     CHECK(rmdir("small") == 0);
 }
 
+static void create_beside_another(void *argument) {
+    check_gate *gate = argument;
+    const struct shmq_attr attr = {.capacity = 32 << 20, .flags = SHMQ_EPHEMERAL};
+    shmq *q = NULL;
+    check_meet(gate, 2);
+    CHECK(shmq_open(&q, "./small/q", SHMQ_PRODUCER, O_CREAT, &attr) == 0);
+    check_meet(gate, 2);
+    CHECK(shmq_close(q) == 0);
+}
+
+/* Two that build at the same time can fill a file system that has room for one queue. */
+TEST(both_ends_may_come_at_once_though_there_is_room_for_one_queue_only) {
+    const struct shmq_attr attr = {.capacity = 32 << 20, .flags = SHMQ_EPHEMERAL};
+    CHECK(mkdir("small", 0700) == 0);
+    mount_small("small", 0, "size=48m");
+    check_gate *gate = check_shared(sizeof *gate);
+    for (int round = 0; round < 20; round++) {
+        check_note("round %d", round);
+        pid_t producer = check_spawn(create_beside_another, gate);
+        shmq *consumer = NULL;
+        check_meet(gate, 2);
+        CHECK(shmq_open(&consumer, "./small/q", SHMQ_CONSUMER, O_CREAT, &attr) == 0);
+        check_meet(gate, 2);
+        CHECK(shmq_close(consumer) == 0);
+        check_join(producer);
+        CHECK_FAILS(shmq_unlink("./small/q"), ENOENT);
+    }
+    CHECK(umount("small") == 0);
+    CHECK(rmdir("small") == 0);
+}
+
 TEST_EVERYWHERE(a_queue_takes_all_its_space_when_it_is_created) {
     struct stat status;
     make_queue(name);
