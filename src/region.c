@@ -301,19 +301,26 @@ static bool mode_is_valid(mode_t mode) {
     return (mode & ~(mode_t)0666) == 0 && read == write << 1;
 }
 
-/* After a failed try: is another worth while? Somebody was faster; or has taken the space, for a
- * queue that may be there by now, or that failed beside ours because there was room for one. */
-static bool start_over(struct region *region, int tries, int64_t until_ns) {
-    const bool crowded = errno == ENOSPC && tries < LEAST_TRIES;
-    const bool overtaken = errno == ESTALE && (tries < LEAST_TRIES || os_now() < until_ns);
-    if (errno == ESTALE)
-        errno = EBUSY;
-    if (!crowded && !overtaken)
-        return false;
+/* After a try that found no space: somebody may have taken it for a queue that is there by now, or
+ * that failed beside ours because there was room for one. Then the space changes while we nap. */
+static bool is_crowded(struct region *region, int tries) {
     let_go(region);
-    if (crowded)
-        os_nap((5 + (int64_t)(region->header.instance % 16)) * OS_MS);
-    return true;
+    uint64_t space = os_space(region->directory);
+    os_nap((5 + (int64_t)(region->header.instance % 16)) * OS_MS);
+    errno = ENOSPC;
+    return tries < LEAST_TRIES || os_space(region->directory) != space;
+}
+
+/* After a failed try: is another worth while? */
+static bool start_over(struct region *region, int tries, int64_t until_ns) {
+    const bool in_time = tries < LEAST_TRIES || os_now() < until_ns;
+    if (errno == ENOSPC && in_time)
+        return is_crowded(region, tries);
+    if (errno != ESTALE)
+        return false;
+    let_go(region); /* somebody was faster */
+    errno = EBUSY;
+    return in_time;
 }
 
 int64_t region_deadline(void) { return os_now() + LIFE_CYCLE_PATIENCE_MS * OS_MS; }
