@@ -313,14 +313,15 @@ static bool is_crowded(struct region *region, int tries) {
 
 /* After a failed try: is another worth while? */
 static bool start_over(struct region *region, int tries, int64_t until_ns) {
+    const int error = errno;
     const bool in_time = tries < LEAST_TRIES || os_now() < until_ns;
-    if (errno == ENOSPC && in_time)
+    errno = error == ESTALE ? EBUSY : error;
+    if (error == ENOSPC && in_time)
         return is_crowded(region, tries);
-    if (errno != ESTALE)
+    if (error != ESTALE || !in_time)
         return false;
     let_go(region); /* somebody was faster */
-    errno = EBUSY;
-    return in_time;
+    return true;
 }
 
 int64_t region_deadline(void) { return os_now() + LIFE_CYCLE_PATIENCE_MS * OS_MS; }
