@@ -44,8 +44,8 @@ static bool available(const struct shmq *q, uint64_t need) {
 
 static int look(struct shmq *q) { return ring_look(&q->ring) == 0 ? 0 : shmq_damaged(q); }
 
-/* Looks a while before sleeping, and for longer where that has paid lately: a wake-up costs some
- * 30 us, a look 20 ns. */
+/* Looks a while before sleeping, and for longer where that has paid lately: a wake-up costs as
+ * much as very many looks. */
 static int spin(struct shmq *q, uint64_t need) {
     const struct notifier *notifier = q->notifier;
     for (uint32_t turn = 0; turn < q->looks; turn++) {

@@ -3,7 +3,7 @@
  * Owns the layout of the object and nothing else: no function here touches memory. Everything
  * that two builds of this library must agree on stands in this file; SHMQ_ABI changes with it.
  *
- *     page 0   header     written at creation, then read-only for everybody
+ *     page 0   header     written at creation; read once at attach, then out of reach
  *     page 1   producer   only the producer side maps it writable
  *     page 2   consumer   only the consumer side maps it writable
  *     page 3   meeting    what the notifier needs; both sides write

@@ -2,8 +2,8 @@
  * ring.h. */
 #include "ring.h"
 
-/* Pacing. Cursors travel between the cores' caches at some 100 ns a look, so a look should bring
- * many messages. Once an end streams (a look at once brings something) but each look brings
+/* Pacing. A cursor has to travel between the cores' caches for each look, so a look should
+ * bring many messages. Once an end streams (a look at once brings something) but each look brings
  * little, it pauses before the next one, longer and longer, and the other end runs ahead
  * undisturbed. A look that brings nothing ends it: latency comes first then. */
 enum { PACE_MAX = 64, PACE_ENOUGH_BYTES = 16 * 1024 };

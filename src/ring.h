@@ -44,18 +44,19 @@ struct ring_memory {
     uint32_t salt;        /* not 0 */
 };
 
-/* Continues from the cursors in memory. -1 with EBADMSG if they are impossible. */
+/* Continues from the cursors in memory. -1 if they are impossible; errno is for
+ * the caller to set, here and below. */
 int ring_attach(struct ring *ring, bool producer, const struct ring_memory *memory);
 
-/* Looks at the other end's cursor. -1 with EBADMSG if it is impossible. */
+/* Looks at the other end's cursor. -1 if it is impossible. */
 int ring_look(struct ring *ring);
 
 /* The same for an end that streams: first lets the other end run ahead for as long as that has
  * paid. */
 int ring_look_paced(struct ring *ring);
 
-/* Consumer, at least a header available: the next record's payload, and its length. NULL with
- * EBADMSG. */
+/* Consumer, at least a header available: the next record's payload, and its length. NULL if
+ * the record makes no sense. */
 const void *ring_read(const struct ring *ring, size_t *length);
 
 static inline uint64_t ring_available(const struct ring *ring) {
