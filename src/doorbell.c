@@ -50,10 +50,8 @@ static int spin(struct shmq *q, uint64_t need) {
     const struct notifier *notifier = q->notifier;
     for (uint32_t turn = 0; turn < q->looks; turn++) {
         shared_pause();
-        if (look(q) != 0)
-            return -1;
-        if (!available(q, need))
-            continue;
+        if (look(q) != 0) return -1;
+        if (!available(q, need)) continue;
         q->looks = q->looks < notifier->most_looks / 2 ? 2 * q->looks : notifier->most_looks;
         return 0;
     }
@@ -65,12 +63,10 @@ static int spin(struct shmq *q, uint64_t need) {
 static int ask_for_peer(struct shmq *q, uint64_t need) {
     uint64_t life;
     int gone = life_of_peer(q, &life);
-    if (gone == 0)
-        return 0;
+    if (gone == 0) return 0;
     if (look(q) != 0) /* its last words, published before it went */
         return -1;
-    if (available(q, need))
-        return 0;
+    if (available(q, need)) return 0;
     life_report(q, life);
     errno = gone;
     return -1;
@@ -87,40 +83,31 @@ static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
     /* D1: step 2, pairs with D2. Between our ticket and the looks at the peer's cursor and life. */
     shared_barrier();
     int result = look(q);
-    if (result == 0 && !available(q, need))
-        result = ask_for_peer(q, need);
+    if (result == 0 && !available(q, need)) result = ask_for_peer(q, need);
     if (result == 0 && !available(q, need)) {
         shared_store(&q->own->sleeps, ++q->sleeps); /* relaxed: statistics */
         result = q->notifier->wait(&q->bells, slice_ns < until_ns ? slice_ns : until_ns);
-        if (result != 0 && errno != EINTR)
-            result = shmq_damaged(q);
+        if (result != 0 && errno != EINTR) result = shmq_damaged(q);
     }
     shared_store(&q->own->ticket, ++q->ticket); /* relaxed: a ringer who misses it rings in vain */
     return result;
 }
 
 static int time_is_up(struct shmq *q, uint64_t need, int timeout_ms) {
-    if (ask_for_peer(q, need) != 0)
-        return -1;
-    if (available(q, need))
-        return 0;
+    if (ask_for_peer(q, need) != 0) return -1;
+    if (available(q, need)) return 0;
     errno = timeout_ms == 0 ? EAGAIN : ETIMEDOUT;
     return -1;
 }
 
 int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms) {
     int64_t until_ns = INT64_MAX;
-    if (timeout_ms >= 0)
-        until_ns = timeout_ms == 0 ? 0 : os_now() + timeout_ms * OS_MS;
+    if (timeout_ms >= 0) until_ns = timeout_ms == 0 ? 0 : os_now() + timeout_ms * OS_MS;
     while (!available(q, need)) {
-        if (timeout_ms != 0 && spin(q, need) != 0)
-            return -1;
-        if (available(q, need))
-            return 0;
-        if (os_now() >= until_ns)
-            return time_is_up(q, need, timeout_ms);
-        if (sleep_once(q, need, until_ns) != 0 || look(q) != 0)
-            return -1;
+        if (timeout_ms != 0 && spin(q, need) != 0) return -1;
+        if (available(q, need)) return 0;
+        if (os_now() >= until_ns) return time_is_up(q, need, timeout_ms);
+        if (sleep_once(q, need, until_ns) != 0 || look(q) != 0) return -1;
     }
     return 0;
 }

@@ -42,8 +42,7 @@ static inline int doorbell_ring(struct shmq *q) {
     /* D3: acquire, pairs with D4: whoever sees the ticket also sees the `want` that belongs to
      * it. */
     uint64_t ticket = shared_load_acquire(&q->peer->ticket);
-    if (__builtin_expect(ticket % 2 == 0 || ticket == q->rung, 1))
-        return 0;
+    if (__builtin_expect(ticket % 2 == 0 || ticket == q->rung, 1)) return 0;
     return doorbell_answer(q, ticket);
 }
 

@@ -4,8 +4,7 @@
 #include "lease.h"
 
 int lease_take(int fd, int byte, enum lease_kind kind) {
-    if (os_lock(fd, byte, kind == LEASE_SHARED ? F_RDLCK : F_WRLCK) == 0)
-        return 0;
+    if (os_lock(fd, byte, kind == LEASE_SHARED ? F_RDLCK : F_WRLCK) == 0) return 0;
     if (errno == EAGAIN || errno == EACCES)
         errno = EBUSY;
     else if (errno == EINVAL || errno == ENOLCK || errno == EOPNOTSUPP)
@@ -19,16 +18,14 @@ int lease_take_until(int fd, int byte, enum lease_kind kind, int64_t until_ns) {
         if (errno != EBUSY || os_now() >= until_ns)
             return -1; /* errno from lease_take: os_now leaves it alone */
         os_nap(nap_ns);
-        if (nap_ns < 5 * OS_MS)
-            nap_ns *= 2;
+        if (nap_ns < 5 * OS_MS) nap_ns *= 2;
     }
     return 0;
 }
 
 void lease_drop(int fd, int byte) {
     int error = errno;
-    if (fd >= 0)
-        (void)os_lock(fd, byte, F_UNLCK);
+    if (fd >= 0) (void)os_lock(fd, byte, F_UNLCK);
     errno = error;
 }
 

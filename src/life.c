@@ -17,8 +17,7 @@ static int absence(const struct shmq *q, uint64_t *life) {
     *life = shared_load_acquire(&q->peer->life);
     if (*life % 2 == 0)
         return EPIPE; /* whatever the lease says: dropped right after, or a successor's */
-    if (peer_holds_lease(q))
-        return 0;
+    if (peer_holds_lease(q)) return 0;
     /* The same life still: so it was this one's lease that was free. */
     return shared_load_acquire(&q->peer->life) == *life ? EOWNERDEAD : 0;
 }
@@ -41,16 +40,14 @@ void life_end(struct shmq *q) {
 
 int life_of_peer(struct shmq *q, uint64_t *life) {
     int gone = absence(q, life);
-    if (gone == 0 || (*life != 0 && *life != q->old_life))
-        return gone;
+    if (gone == 0 || (*life != 0 && *life != q->old_life)) return gone;
     /* In this order: once the name is gone nobody new takes the lease. */
     return region_unlinked(&q->region) && !peer_holds_lease(q) ? EPIPE : 0;
 }
 
 void life_report(struct shmq *q, uint64_t life) {
     /* Relaxed: read by our successors only, under the lease. */
-    if (q->end == SHMQ_CONSUMER && life != q->old_life)
-        shared_store(&q->own->end_seen, life);
+    if (q->end == SHMQ_CONSUMER && life != q->old_life) shared_store(&q->own->end_seen, life);
 }
 
 uint32_t life_count(const struct shmq *q, enum shmq_end end) {

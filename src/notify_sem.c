@@ -12,8 +12,7 @@
 
 /* The kernel refuses a word that is gone (EFAULT). */
 static int futex_failed(void) {
-    if (errno != EINTR)
-        errno = EBADMSG;
+    if (errno != EINTR) errno = EBADMSG;
     return -1;
 }
 
@@ -22,10 +21,8 @@ static void sem_reset(struct bells *bells) { shared_store32(bells->mine, 0); }
 /* Down. */
 static int sem_wait_until(struct bells *bells, int64_t until_ns) {
     if (shared_load32(bells->mine) == 0 && os_futex_wait(bells->mine, 0, until_ns) != 0) {
-        if (errno == ETIMEDOUT)
-            return 0;
-        if (errno != EAGAIN)
-            return futex_failed();
+        if (errno == ETIMEDOUT) return 0;
+        if (errno != EAGAIN) return futex_failed();
     }
     uint32_t count = shared_load32(bells->mine);
     if (count > 0) /* lost to a ringer: one needless look */
@@ -39,8 +36,7 @@ static int sem_ring(struct bells *bells) {
     enum { TRIES = 8 };
     for (int try = 0; try < TRIES; try++) {
         uint32_t count = shared_load32(bells->theirs);
-        if (count == UINT32_MAX || shared_swap32(bells->theirs, count, count + 1))
-            break;
+        if (count == UINT32_MAX || shared_swap32(bells->theirs, count, count + 1)) break;
     }
     return os_futex_wake(bells->theirs, 1) < 0 ? futex_failed() : 0;
 }

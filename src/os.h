@@ -82,8 +82,7 @@ static inline uint64_t os_file_size_limit(void) {
 /* Bytes free on the object's file system; UINT64_MAX where it has no limit or does not say. */
 static inline uint64_t os_space(int fd) {
     struct statvfs system;
-    if (fstatvfs(fd, &system) != 0 || system.f_blocks == 0)
-        return UINT64_MAX;
+    if (fstatvfs(fd, &system) != 0 || system.f_blocks == 0) return UINT64_MAX;
     return (uint64_t)system.f_bavail * system.f_frsize;
 }
 
@@ -110,8 +109,7 @@ static inline int os_lock(int fd, off_t byte, short type) {
 /* 1 if another open file description holds the byte, 0 if none. */
 static inline int os_lock_held(int fd, off_t byte) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
-    if (fcntl(fd, F_OFD_GETLK, &lock) != 0)
-        return -1;
+    if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return -1;
     return lock.l_type != F_UNLCK;
 }
 

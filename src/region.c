@@ -25,33 +25,25 @@ static const char SHARED_MEMORY_DIRECTORY[] = "/dev/shm";
 /* What the kernel says of a path or a file system, in the words of the interface. Returns -1. */
 static int fail_as_documented(void) {
     switch (errno) {
-    case ETXTBSY: /* a program that runs */
-        return fail(EPROTO);
-    case ENOTDIR:
-        return fail(ENOENT);
-    case EROFS:
-        return fail(EACCES);
+    case ETXTBSY: /* a program that runs */ return fail(EPROTO);
+    case ENOTDIR: return fail(ENOENT);
+    case EROFS: return fail(EACCES);
     case EDQUOT:
-    case EFBIG:
-        return fail(ENOSPC);
-    default:
-        return -1;
+    case EFBIG: return fail(ENOSPC);
+    default: return -1;
     }
 }
 
 /* Splits the path into an open directory and a name in it. */
 static int resolve(struct region *region, const char *path) {
     const char *slash = path == NULL ? NULL : strrchr(path, '/');
-    if (slash == NULL)
-        return fail(EINVAL);
+    if (slash == NULL) return fail(EINVAL);
     const char *name = slash + 1;
-    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return fail(EINVAL);
+    if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return fail(EINVAL);
     size_t name_length = strlen(name);
     size_t directory_length = (size_t)(name - path);
     char directory[PATH_MAX];
-    if (name_length > NAME_MAX || directory_length >= sizeof directory)
-        return fail(ENAMETOOLONG);
+    if (name_length > NAME_MAX || directory_length >= sizeof directory) return fail(ENAMETOOLONG);
     memcpy(region->name, name, name_length + 1);
     memcpy(directory, path, directory_length);
     directory[directory_length] = '\0';
@@ -68,14 +60,11 @@ static int plan(struct header *header, const struct shmq_attr *attr) {
     uint64_t capacity = page;
     while (capacity < wanted && capacity <= SIZE_MAX / 8)
         capacity *= 2;
-    if (capacity < wanted)
-        return fail(EINVAL);
+    if (capacity < wanted) return fail(EINVAL);
     uint64_t longest = capacity - RECORD_HEADER;
-    if (longest > UINT32_MAX)
-        longest = UINT32_MAX;
+    if (longest > UINT32_MAX) longest = UINT32_MAX;
     uint64_t max_message = attr->max_message;
-    if (max_message == 0)
-        max_message = capacity / 4 < longest ? capacity / 4 : longest;
+    if (max_message == 0) max_message = capacity / 4 < longest ? capacity / 4 : longest;
     if (max_message > longest || attr->notify > SHMQ_NOTIFY_SPIN ||
         (attr->flags & ~FLAGS_KNOWN) != 0)
         return fail(EINVAL);
@@ -118,21 +107,16 @@ static bool owner_is_welcome(const struct stat *status, mode_t mode) {
 /* Opens what the name means now and reads its header; EPROTO if it is no queue of any version.
  * With pread: an object that was truncated cannot fault there. */
 static int open_existing(struct region *region, mode_t mode, struct stat *status) {
-    if (os_stat_name(region->directory, region->name, status) != 0)
-        return fail_as_documented();
+    if (os_stat_name(region->directory, region->name, status) != 0) return fail_as_documented();
     if (!S_ISREG(status->st_mode) && !S_ISLNK(status->st_mode))
         return fail(EPROTO); /* to open a device would be to use it */
     region->object = os_open_existing(region->directory, region->name); /* ELOOP: a link */
-    if (region->object < 0 || os_stat(region->object, status) != 0)
-        return fail_as_documented();
-    if (!owner_is_welcome(status, mode))
-        return fail(EACCES);
-    if (!S_ISREG(status->st_mode))
-        return fail(EPROTO);
+    if (region->object < 0 || os_stat(region->object, status) != 0) return fail_as_documented();
+    if (!owner_is_welcome(status, mode)) return fail(EACCES);
+    if (!S_ISREG(status->st_mode)) return fail(EPROTO);
     region->header = (struct header){.magic = 0};
     ssize_t got = os_read(region->object, &region->header, sizeof region->header, 0);
-    if (got < 0)
-        return fail_as_documented();
+    if (got < 0) return fail_as_documented();
     bool marked = got >= (ssize_t)sizeof(uint64_t) && region->header.magic == SHMQ_MAGIC;
     return marked ? 0 : fail(EPROTO);
 }
@@ -145,8 +129,7 @@ static int map(struct region *region, enum shmq_end end) {
     const size_t capacity = (size_t)region->header.capacity;
     const size_t bytes = PAGE_RING * page + 2 * capacity;
     unsigned char *base = os_reserve(bytes);
-    if (base == MAP_FAILED)
-        return -1;
+    if (base == MAP_FAILED) return -1;
     region->base = base;
     region->mapped_bytes = bytes;
     const size_t ring = PAGE_RING * page;
@@ -168,8 +151,7 @@ static int map(struct region *region, enum shmq_end end) {
 static void let_go(struct region *region) {
     for (int byte = LEASE_LIFE_CYCLE; byte <= LEASE_CONSUMER; byte++)
         lease_drop(region->object, byte);
-    if (region->base != NULL)
-        os_unmap(region->base, region->mapped_bytes);
+    if (region->base != NULL) os_unmap(region->base, region->mapped_bytes);
     region->base = NULL;
     os_close(region->object);
     region->object = -1;
@@ -209,12 +191,10 @@ static int allocate(int object, uint64_t bytes) {
  * ENOSPC now and not a SIGBUS later. */
 static int build(struct region *region, mode_t mode) {
     region->object = os_open_unnamed(region->directory);
-    if (region->object < 0)
-        return errno == EISDIR ? fail(ENOTSUP) : fail_as_documented();
+    if (region->object < 0) return errno == EISDIR ? fail(ENOTSUP) : fail_as_documented();
     struct header *header = &region->header;
     do {
-        if (os_random(&header->instance, sizeof header->instance) != 0)
-            return -1;
+        if (os_random(&header->instance, sizeof header->instance) != 0) return -1;
     } while ((uint32_t)header->instance == 0);
     /* Beyond the limit the kernel would send SIGXFSZ. And what cannot fit must not fill the file
      * system before it fails: where that is as large as memory, other processes would die. */
@@ -225,8 +205,7 @@ static int build(struct region *region, mode_t mode) {
         allocate(region->object, header->object_size) != 0)
         return -1;
     ssize_t put = os_write(region->object, header, sizeof *header, 0);
-    if (put < 0)
-        return fail_as_documented();
+    if (put < 0) return fail_as_documented();
     return put == (ssize_t)sizeof *header ? 0 : fail(ENOSPC);
 }
 
@@ -234,14 +213,12 @@ static int build(struct region *region, mode_t mode) {
  * what fails leaves nothing. EEXIST: the name is taken. */
 static int create(struct region *region, enum shmq_end end, const struct shmq_attr *attr) {
     mode_t mode = attr->mode == 0 ? DEFAULT_MODE : attr->mode;
-    if (plan(&region->header, attr) != 0 || supported(&region->header) != 0)
-        return -1;
+    if (plan(&region->header, attr) != 0 || supported(&region->header) != 0) return -1;
     if (build(region, mode) != 0 ||
         lease_take(region->object, LEASE_LIFE_CYCLE, LEASE_SHARED) != 0 ||
         lease_take(region->object, region_role(end), LEASE_EXCLUSIVE) != 0 || map(region, end) != 0)
         return -1;
-    if (os_link(region->object, region->directory, region->name) == 0)
-        return 0;
+    if (os_link(region->object, region->directory, region->name) == 0) return 0;
     /* O_TMPFILE has just worked in this directory, so what is missing is /proc. */
     return errno == ENOENT ? fail(ENOTSUP) : fail_as_documented();
 }
@@ -262,19 +239,13 @@ static int check_name(const struct region *region) {
  * over. */
 static int find(struct region *region, enum shmq_end end, mode_t mode, int64_t until_ns) {
     struct stat status;
-    if (open_existing(region, mode, &status) != 0)
-        return -1;
-    if (!header_is_sound(&region->header, (uint64_t)status.st_size))
-        return fail(EPROTO);
-    if (supported(&region->header) != 0)
-        return -1;
-    if (lease_take_until(region->object, LEASE_LIFE_CYCLE, LEASE_SHARED, until_ns) != 0)
-        return -1;
-    if (check_name(region) != 0)
-        return errno == ENOENT ? fail(ESTALE) : -1;
+    if (open_existing(region, mode, &status) != 0) return -1;
+    if (!header_is_sound(&region->header, (uint64_t)status.st_size)) return fail(EPROTO);
+    if (supported(&region->header) != 0) return -1;
+    if (lease_take_until(region->object, LEASE_LIFE_CYCLE, LEASE_SHARED, until_ns) != 0) return -1;
+    if (check_name(region) != 0) return errno == ENOENT ? fail(ESTALE) : -1;
     /* Last, for who holds a role may have been left the unlinking, and must not fail any more. */
-    if (map(region, end) != 0)
-        return -1;
+    if (map(region, end) != 0) return -1;
     return lease_take(region->object, region_role(end), LEASE_EXCLUSIVE);
 }
 
@@ -283,15 +254,12 @@ static int open_once(struct region *region, enum shmq_end end, int oflag,
                      const struct shmq_attr *attr, int64_t until_ns) {
     const bool exclusive = (oflag & O_EXCL) != 0;
     struct stat status;
-    if (!exclusive && find(region, end, attr->mode, until_ns) == 0)
-        return 0;
-    if (!exclusive && (errno != ENOENT || (oflag & O_CREAT) == 0))
-        return -1;
+    if (!exclusive && find(region, end, attr->mode, until_ns) == 0) return 0;
+    if (!exclusive && (errno != ENOENT || (oflag & O_CREAT) == 0)) return -1;
     /* Only linkat decides; but why build a large queue in vain? */
     if (exclusive && os_stat_name(region->directory, region->name, &status) == 0)
         return fail(EEXIST);
-    if (create(region, end, attr) == 0)
-        return 0;
+    if (create(region, end, attr) == 0) return 0;
     return errno == EEXIST && !exclusive ? fail(ESTALE) : -1;
 }
 
@@ -316,10 +284,8 @@ static bool start_over(struct region *region, int tries, int64_t until_ns) {
     const int error = errno;
     const bool in_time = tries < LEAST_TRIES || os_now() < until_ns;
     errno = error == ESTALE ? EBUSY : error;
-    if (error == ENOSPC && in_time)
-        return is_crowded(region, tries);
-    if (error != ESTALE || !in_time)
-        return false;
+    if (error == ENOSPC && in_time) return is_crowded(region, tries);
+    if (error != ESTALE || !in_time) return false;
     let_go(region); /* somebody was faster */
     return true;
 }
@@ -338,8 +304,7 @@ int region_open(struct region *region, const char *path, enum shmq_end end, int 
             result = open_once(region, end, oflag, attr, until_ns);
         while (result != 0 && start_over(region, ++tries, until_ns));
     }
-    if (result != 0)
-        region_close(region);
+    if (result != 0) region_close(region);
     return result;
 }
 
@@ -381,8 +346,7 @@ static int remove_name(struct region *region, bool only_if_over, int64_t until_n
 }
 
 int region_retire(struct region *region, int64_t until_ns) {
-    if ((region->header.flags & SHMQ_EPHEMERAL) == 0 || region->object < 0)
-        return 0;
+    if ((region->header.flags & SHMQ_EPHEMERAL) == 0 || region->object < 0) return 0;
     if (has_ends(region))
         return 0; /* theirs to do: of two ends that close at once, the later sees no other */
     int result = remove_name(region, true, until_ns);
@@ -393,8 +357,7 @@ static int unlink_once(struct region *region, int64_t until_ns) {
     struct stat status;
     if (open_existing(region, ANY_OWNER, &status) != 0) /* the directory's rights decide */
         return -1;
-    if (remove_name(region, false, until_ns) == 0)
-        return 0;
+    if (remove_name(region, false, until_ns) == 0) return 0;
     return errno == ENOENT ? fail(ESTALE) : fail_as_documented();
 }
 

@@ -22,8 +22,7 @@ int ring_attach(struct ring *ring, bool producer, const struct ring_memory *memo
         .peer_word = peer,
     };
     ring->peer = shared_load_acquire(peer); /* R2, as in ring_look */
-    if (ring->own % RECORD_ALIGN != 0 || ring->peer % RECORD_ALIGN != 0)
-        return -1;
+    if (ring->own % RECORD_ALIGN != 0 || ring->peer % RECORD_ALIGN != 0) return -1;
     return ring_available(ring) <= ring->capacity ? 0 : -1;
 }
 
@@ -42,8 +41,7 @@ int ring_look_paced(struct ring *ring) {
     for (uint32_t turn = 0; turn < ring->pace; turn++)
         shared_pause();
     uint64_t before = ring->peer;
-    if (ring_look(ring) != 0)
-        return -1;
+    if (ring_look(ring) != 0) return -1;
     uint64_t gained = ring->peer - before;
     if (gained == 0)
         ring->pace = 0;

@@ -96,14 +96,12 @@ static inline void shared_store_record(void *at, struct record record) {
 
 static inline void shared_copy_in(void *ring, const void *from, size_t bytes) {
     SHARED_HOOK(SHARED_COPY_IN, ring, bytes);
-    if (bytes > 0)
-        memcpy(ring, from, bytes);
+    if (bytes > 0) memcpy(ring, from, bytes);
 }
 
 static inline void shared_copy_out(void *to, const void *ring, size_t bytes) {
     SHARED_HOOK(SHARED_COPY_OUT, ring, bytes);
-    if (bytes > 0)
-        memcpy(to, ring, bytes);
+    if (bytes > 0) memcpy(to, ring, bytes);
 }
 
 /* One turn of a spin: tells the processor, and the simulator, that nothing is going on here. */

@@ -33,8 +33,7 @@ static int take_up(struct shmq *q, enum shmq_end end) {
         .max_message = header->max_message,
         .salt = (uint32_t)header->instance,
     };
-    if (ring_attach(&q->ring, produces, &memory) != 0)
-        return shmq_damaged(q);
+    if (ring_attach(&q->ring, produces, &memory) != 0) return shmq_damaged(q);
     doorbell_attach(q);
     life_begin(q);
     return doorbell_announce(q);
@@ -42,16 +41,14 @@ static int take_up(struct shmq *q, enum shmq_end end) {
 
 static struct shmq *new_handle(void) {
     struct shmq *q = os_allocate_memory(alignof(struct shmq), sizeof *q);
-    if (q != NULL)
-        *q = (struct shmq){.region = {.directory = -1, .object = -1}};
+    if (q != NULL) *q = (struct shmq){.region = {.directory = -1, .object = -1}};
     return q;
 }
 
 /* Everything of shmq_open that takes or gives a descriptor. */
 static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int oflag,
                         const struct shmq_attr *attr, int64_t until_ns) {
-    if (region_open(&q->region, name, end, oflag, attr, until_ns) != 0)
-        return -1;
+    if (region_open(&q->region, name, end, oflag, attr, until_ns) != 0) return -1;
     lease_drop(q->region.object, LEASE_LIFE_CYCLE);
     if (take_up(q, end) == 0) {
         guard_add(q);
@@ -68,14 +65,11 @@ static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int
 int shmq_open(shmq **handle, const char *name, enum shmq_end end, int oflag,
               const struct shmq_attr *attr) {
     static const struct shmq_attr defaults;
-    if (handle == NULL)
-        return fail(EINVAL);
+    if (handle == NULL) return fail(EINVAL);
     *handle = NULL;
-    if (end != SHMQ_PRODUCER && end != SHMQ_CONSUMER)
-        return fail(EINVAL);
+    if (end != SHMQ_PRODUCER && end != SHMQ_CONSUMER) return fail(EINVAL);
     struct shmq *q = new_handle();
-    if (q == NULL)
-        return -1;
+    if (q == NULL) return -1;
     const int64_t until_ns = region_deadline();
     guard_lock();
     int result = open_guarded(q, name, end, oflag, attr == NULL ? &defaults : attr, until_ns);
@@ -90,8 +84,7 @@ int shmq_open(shmq **handle, const char *name, enum shmq_end end, int oflag,
 int shmq_attach_memory(struct shmq **handle, const struct region *region, enum shmq_end end) {
     *handle = NULL;
     struct shmq *q = new_handle();
-    if (q == NULL)
-        return -1;
+    if (q == NULL) return -1;
     q->region = *region;
     if (take_up(q, end) != 0) {
         os_free_memory(q);
@@ -105,8 +98,7 @@ int shmq_attach_memory(struct shmq **handle, const struct region *region, enum s
 }
 
 int shmq_close(shmq *q) {
-    if (q == NULL || q->fault == EINVAL)
-        return fail(EINVAL);
+    if (q == NULL || q->fault == EINVAL) return fail(EINVAL);
     const bool proper = q->fault == 0;
     if (proper) {
         life_end(q);
@@ -135,24 +127,20 @@ int shmq_unlink(const char *name) {
 
 /* What every call on a handle checks first. */
 static int check_open(const struct shmq *q) {
-    if (q == NULL)
-        return fail(EINVAL);
+    if (q == NULL) return fail(EINVAL);
     return q->fault == 0 ? 0 : fail(q->fault);
 }
 
 /* The same for a call that one end alone may make. */
 static int check(const struct shmq *q, enum shmq_end end, int timeout_ms) {
-    if (q == NULL || q->end != end || timeout_ms < -1)
-        return fail(EINVAL);
+    if (q == NULL || q->end != end || timeout_ms < -1) return fail(EINVAL);
     return check_open(q);
 }
 
 /* Until `need` bytes are available. */
 static int await(struct shmq *q, uint64_t need, int timeout_ms) {
-    if (__builtin_expect(ring_available(&q->ring) >= need, 1))
-        return 0;
-    if (ring_look_paced(&q->ring) != 0)
-        return shmq_damaged(q);
+    if (__builtin_expect(ring_available(&q->ring) >= need, 1)) return 0;
+    if (ring_look_paced(&q->ring) != 0) return shmq_damaged(q);
     return ring_available(&q->ring) >= need ? 0 : doorbell_wait(q, need, timeout_ms);
 }
 
@@ -163,17 +151,14 @@ static int moved(struct shmq *q) {
 }
 
 static int await_space(struct shmq *q, size_t length, int timeout_ms) {
-    if (length > q->ring.max_message)
-        return fail(EMSGSIZE);
+    if (length > q->ring.max_message) return fail(EMSGSIZE);
     return await(q, ring_record_bytes(length), timeout_ms);
 }
 
 /* The next message, held until it is released. Its length is read once, here. */
 static const void *await_message(struct shmq *q, int timeout_ms) {
-    if (q->held != 0)
-        return (const unsigned char *)ring_at(&q->ring) + RECORD_HEADER;
-    if (await(q, RECORD_HEADER, timeout_ms) != 0)
-        return NULL;
+    if (q->held != 0) return (const unsigned char *)ring_at(&q->ring) + RECORD_HEADER;
+    if (await(q, RECORD_HEADER, timeout_ms) != 0) return NULL;
     const void *message = ring_read(&q->ring, &q->held_length);
     if (message == NULL)
         (void)shmq_damaged(q);
@@ -189,32 +174,24 @@ static int release(struct shmq *q) {
 }
 
 int shmq_send(shmq *q, const void *message, size_t length, int timeout_ms) {
-    if (check(q, SHMQ_PRODUCER, timeout_ms) != 0)
-        return -1;
-    if (message == NULL && length > 0)
-        return fail(EINVAL);
-    if (q->held != 0)
-        return fail(EBUSY);
-    if (await_space(q, length, timeout_ms) != 0)
-        return -1;
+    if (check(q, SHMQ_PRODUCER, timeout_ms) != 0) return -1;
+    if (message == NULL && length > 0) return fail(EINVAL);
+    if (q->held != 0) return fail(EBUSY);
+    if (await_space(q, length, timeout_ms) != 0) return -1;
     shared_copy_in((unsigned char *)ring_at(&q->ring) + RECORD_HEADER, message, length);
     ring_publish(&q->ring, length);
     return moved(q);
 }
 
 ssize_t shmq_recv(shmq *q, void *buffer, size_t size, int timeout_ms) {
-    if (check(q, SHMQ_CONSUMER, timeout_ms) != 0)
-        return -1;
-    if (buffer == NULL && size > 0)
-        return fail(EINVAL);
+    if (check(q, SHMQ_CONSUMER, timeout_ms) != 0) return -1;
+    if (buffer == NULL && size > 0) return fail(EINVAL);
     const bool peeked = q->held != 0;
     const void *message = await_message(q, timeout_ms);
-    if (message == NULL)
-        return -1;
+    if (message == NULL) return -1;
     const size_t length = q->held_length;
     if (length > size) {
-        if (!peeked)
-            q->held = 0;
+        if (!peeked) q->held = 0;
         return fail(EMSGSIZE);
     }
     shared_copy_out(buffer, message, length);
@@ -222,62 +199,49 @@ ssize_t shmq_recv(shmq *q, void *buffer, size_t size, int timeout_ms) {
 }
 
 void *shmq_reserve(shmq *q, size_t length, int timeout_ms) {
-    if (check(q, SHMQ_PRODUCER, timeout_ms) != 0)
-        return NULL;
+    if (check(q, SHMQ_PRODUCER, timeout_ms) != 0) return NULL;
     q->held = 0;
-    if (await_space(q, length, timeout_ms) != 0)
-        return NULL;
+    if (await_space(q, length, timeout_ms) != 0) return NULL;
     q->held = ring_record_bytes(length);
     q->held_length = length;
     return (unsigned char *)ring_at(&q->ring) + RECORD_HEADER;
 }
 
 int shmq_commit(shmq *q, size_t length) {
-    if (check(q, SHMQ_PRODUCER, 0) != 0)
-        return -1;
-    if (q->held == 0 || length > q->held_length)
-        return fail(EINVAL);
+    if (check(q, SHMQ_PRODUCER, 0) != 0) return -1;
+    if (q->held == 0 || length > q->held_length) return fail(EINVAL);
     q->held = 0;
     ring_publish(&q->ring, length);
     return moved(q);
 }
 
 const void *shmq_peek(shmq *q, size_t *length, int timeout_ms) {
-    if (check(q, SHMQ_CONSUMER, timeout_ms) != 0)
-        return NULL;
+    if (check(q, SHMQ_CONSUMER, timeout_ms) != 0) return NULL;
     const void *message = await_message(q, timeout_ms);
-    if (message != NULL && length != NULL)
-        *length = q->held_length;
+    if (message != NULL && length != NULL) *length = q->held_length;
     return message;
 }
 
 int shmq_release(shmq *q) {
-    if (check_open(q) != 0)
-        return -1;
-    if (q->held == 0)
-        return fail(EINVAL);
-    if (q->end == SHMQ_CONSUMER)
-        return release(q);
+    if (check_open(q) != 0) return -1;
+    if (q->held == 0) return fail(EINVAL);
+    if (q->end == SHMQ_CONSUMER) return release(q);
     q->held = 0;
     return 0;
 }
 
 int shmq_drain(shmq *q, int timeout_ms) {
-    if (check(q, SHMQ_PRODUCER, timeout_ms) != 0)
-        return -1;
+    if (check(q, SHMQ_PRODUCER, timeout_ms) != 0) return -1;
     return await(q, q->ring.capacity, timeout_ms);
 }
 
 /* ---- The rest ------------------------------------------------------------------------------ */
 
 int shmq_stat(shmq *q, struct shmq_stat *stat) {
-    if (stat == NULL)
-        return fail(EINVAL);
-    if (check_open(q) != 0)
-        return -1;
+    if (stat == NULL) return fail(EINVAL);
+    if (check_open(q) != 0) return -1;
     /* A look, for what is used; what the other end says of itself is passed on as it is. */
-    if (ring_look(&q->ring) != 0)
-        return shmq_damaged(q);
+    if (ring_look(&q->ring) != 0) return shmq_damaged(q);
     const bool produces = q->end == SHMQ_PRODUCER;
     const uint64_t theirs = shared_load(&q->peer->messages); /* relaxed: statistics */
     const uint64_t available = ring_available(&q->ring);

@@ -106,56 +106,32 @@ static bool parse_timeout(const char *text, int *timeout_ms) {
 /* Takes one option. False: its value is not what rule() says. */
 static bool take(struct options *options, enum shmq_end end, int option, const char *value) {
     switch (option) {
-    case 'q':
-        options->queue = value;
-        return strchr(value, '/') != NULL;
-    case 'n':
-        return parse_notify(value, &options->attr.notify);
-    case 'c':
-        return parse_size(value, &options->attr.capacity);
-    case 'm':
-        return parse_mode(value, &options->attr.mode);
-    case 't':
-        return parse_timeout(value, &options->timeout_ms);
-    case '0':
-        options->separator = '\0';
-        return true;
-    case 'v':
-        options->verbose = true;
-        return true;
-    case OPTION_KEEP:
-        options->attr.flags &= ~(unsigned)SHMQ_EPHEMERAL;
-        return true;
+    case 'q': options->queue = value; return strchr(value, '/') != NULL;
+    case 'n': return parse_notify(value, &options->attr.notify);
+    case 'c': return parse_size(value, &options->attr.capacity);
+    case 'm': return parse_mode(value, &options->attr.mode);
+    case 't': return parse_timeout(value, &options->timeout_ms);
+    case '0': options->separator = '\0'; return true;
+    case 'v': options->verbose = true; return true;
+    case OPTION_KEEP: options->attr.flags &= ~(unsigned)SHMQ_EPHEMERAL; return true;
     case OPTION_COUNT:
         return end == SHMQ_CONSUMER && parse_number(value, 10, UINT64_MAX, &options->count) &&
                options->count > 0;
-    case OPTION_FOLLOW:
-        options->follow = true;
-        return end == SHMQ_CONSUMER;
-    default: /* OPTION_NO_WAIT */
-        options->no_wait = true;
-        return end == SHMQ_PRODUCER;
+    case OPTION_FOLLOW: options->follow = true; return end == SHMQ_CONSUMER;
+    default: /* OPTION_NO_WAIT */ options->no_wait = true; return end == SHMQ_PRODUCER;
     }
 }
 
 static const char *rule(int option) {
     switch (option) {
-    case 'q':
-        return "NAME needs a slash: /name, or a path such as ./name";
-    case 'n':
-        return "KIND is sem, named, cond, fifo, signal, lock or spin";
-    case 'c':
-        return "SIZE is a number of bytes, or one with K, M or G: 4096, 64K, 1M";
-    case 'm':
-        return "OCTAL gives reading and writing together: 0600, 0660 or 0666";
-    case 't':
-        return "MS is a number of milliseconds, at most 2147483647";
-    case OPTION_COUNT:
-        return "consumer's --count N is a number of messages, at least 1";
-    case OPTION_FOLLOW:
-        return "only consumer has this option";
-    default: /* OPTION_NO_WAIT */
-        return "only producer has this option";
+    case 'q': return "NAME needs a slash: /name, or a path such as ./name";
+    case 'n': return "KIND is sem, named, cond, fifo, signal, lock or spin";
+    case 'c': return "SIZE is a number of bytes, or one with K, M or G: 4096, 64K, 1M";
+    case 'm': return "OCTAL gives reading and writing together: 0600, 0660 or 0666";
+    case 't': return "MS is a number of milliseconds, at most 2147483647";
+    case OPTION_COUNT: return "consumer's --count N is a number of messages, at least 1";
+    case OPTION_FOLLOW: return "only consumer has this option";
+    default: /* OPTION_NO_WAIT */ return "only producer has this option";
     }
 }
 

@@ -26,15 +26,11 @@ int session_stopped(void) { return STATUS_SIGNAL + stop_signal(); }
 
 static int status_of(int error) {
     switch (error) {
-    case ETIMEDOUT:
-        return STATUS_TIMEOUT;
+    case ETIMEDOUT: return STATUS_TIMEOUT;
     case EPIPE:
-    case EOWNERDEAD:
-        return STATUS_PEER;
-    case EBADMSG:
-        return STATUS_DAMAGE;
-    default:
-        return STATUS_FAILURE;
+    case EOWNERDEAD: return STATUS_PEER;
+    case EBADMSG: return STATUS_DAMAGE;
+    default: return STATUS_FAILURE;
     }
 }
 
@@ -52,24 +48,18 @@ static const char *why_not_opened(enum shmq_end end, int error) {
     case EPROTO:
         return "what is there is not a queue, or one of another version: remove it, or use another "
                "name (-q)";
-    case EBADMSG:
-        return "the shared region is damaged: remove it, or use another name (-q)";
+    case EBADMSG: return "the shared region is damaged: remove it, or use another name (-q)";
     case ENOSPC:
         return "the file system that holds it (for /name: /dev/shm) is full: free some space, or "
                "ask for less (-c)";
     case ENOTSUP:
         return "this build has no such notifier (-n sem always works), or the file system cannot "
                "hold a queue: it lacks O_TMPFILE or locks";
-    case EINVAL:
-        return "such a name (-q) or capacity (-c) is not possible";
-    case ELOOP:
-        return "a symbolic link is not followed: give the name of the object itself (-q)";
-    case ENOENT:
-        return "the directory does not exist: create it, or use another name (-q)";
-    case ENAMETOOLONG:
-        return "the name is too long: use a shorter one (-q)";
-    default:
-        return strerror(error);
+    case EINVAL: return "such a name (-q) or capacity (-c) is not possible";
+    case ELOOP: return "a symbolic link is not followed: give the name of the object itself (-q)";
+    case ENOENT: return "the directory does not exist: create it, or use another name (-q)";
+    case ENAMETOOLONG: return "the name is too long: use a shorter one (-q)";
+    default: return strerror(error);
     }
 }
 
@@ -107,16 +97,11 @@ void session_close(struct session *session) {
 
 static const char *what_happened(enum shmq_end end, int error) {
     switch (error) {
-    case ETIMEDOUT:
-        return "time ran out (-t)";
-    case EPIPE:
-        return end == SHMQ_PRODUCER ? "the consumer has left" : "the producer has closed";
-    case EOWNERDEAD:
-        return end == SHMQ_PRODUCER ? "the consumer died" : "the producer died";
-    case EBADMSG:
-        return "the shared region is damaged or gone";
-    default:
-        return strerror(error);
+    case ETIMEDOUT: return "time ran out (-t)";
+    case EPIPE: return end == SHMQ_PRODUCER ? "the consumer has left" : "the producer has closed";
+    case EOWNERDEAD: return end == SHMQ_PRODUCER ? "the consumer died" : "the producer died";
+    case EBADMSG: return "the shared region is damaged or gone";
+    default: return strerror(error);
     }
 }
 

@@ -78,16 +78,14 @@ const char *check_name(const char *suffix) {
     char name[256];
     snprintf(name, sizeof name, "/%s.%s", prefix, suffix);
     char *copy = strdup(name);
-    if (copy == NULL)
-        check_fail(__FILE__, __LINE__, "no memory");
+    if (copy == NULL) check_fail(__FILE__, __LINE__, "no memory");
     struct kept {
         struct kept *next;
         char *name;
     };
     static struct kept *kept; /* reachable, so that leak checkers do not blame the test */
     struct kept *keep = malloc(sizeof *keep);
-    if (keep == NULL)
-        check_fail(__FILE__, __LINE__, "no memory");
+    if (keep == NULL) check_fail(__FILE__, __LINE__, "no memory");
     *keep = (struct kept){kept, copy};
     kept = keep;
     return copy;
@@ -102,8 +100,7 @@ const char *check_path(const char *name) {
 
 void *check_shared(size_t bytes) {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED)
-        check_fail(__FILE__, __LINE__, "mmap: %s", strerror(errno));
+    if (memory == MAP_FAILED) check_fail(__FILE__, __LINE__, "mmap: %s", strerror(errno));
     return memory;
 }
 
@@ -117,8 +114,7 @@ void check_wait(check_gate *gate, uint32_t count) {
     const int64_t until = check_now_ms() + LIMIT_MS;
     uint32_t passed;
     for (int look = 0; (int32_t)((passed = atomic_load(gate)) - count) < 0; look++) {
-        if (look < LOOKS)
-            continue;
+        if (look < LOOKS) continue;
         if (check_now_ms() > until)
             check_fail(__FILE__, __LINE__, "waited a minute for another process");
         const struct timespec slice = {.tv_sec = 1};
@@ -128,18 +124,15 @@ void check_wait(check_gate *gate, uint32_t count) {
 
 void check_meet(check_gate *gate, uint32_t all) {
     const uint32_t arrival = atomic_fetch_add(gate, 1);
-    if (arrival % all == all - 1)
-        syscall(SYS_futex, gate, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+    if (arrival % all == all - 1) syscall(SYS_futex, gate, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
     check_wait(gate, arrival - arrival % all + all);
 }
 
 pid_t check_spawn(void (*body)(void *), void *argument) {
     fflush(NULL);
     pid_t child = fork();
-    if (child < 0)
-        check_fail(__FILE__, __LINE__, "fork: %s", strerror(errno));
-    if (child != 0)
-        return child;
+    if (child < 0) check_fail(__FILE__, __LINE__, "fork: %s", strerror(errno));
+    if (child != 0) return child;
     state ^= (uint64_t)getpid() << 32; /* its own numbers */
     body(argument);
     fflush(NULL);
@@ -180,8 +173,7 @@ int check_descriptors(void) {
     DIR *directory = opendir("/proc/self/fd");
     while (directory != NULL && readdir(directory) != NULL)
         count++;
-    if (directory != NULL)
-        closedir(directory);
+    if (directory != NULL) closedir(directory);
     return count;
 }
 
@@ -192,8 +184,7 @@ int check_mappings(void) {
     while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
         /* The creator of a queue sees it without its name, as "/dev/shm/#17 (deleted)". */
         count += strstr(line, prefix) != NULL || strstr(line, " /dev/shm/") != NULL;
-    if (maps != NULL)
-        fclose(maps);
+    if (maps != NULL) fclose(maps);
     return count;
 }
 
@@ -204,14 +195,12 @@ static bool nothing_left(void) {
     bool clean = true;
     DIR *directory = opendir("/dev/shm");
     for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
-            continue;
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0) continue;
         fprintf(stderr, "%s left /dev/shm/%s behind\n", running, entry->d_name);
         unlinkat(dirfd(directory), entry->d_name, 0);
         clean = false;
     }
-    if (directory != NULL)
-        closedir(directory);
+    if (directory != NULL) closedir(directory);
     return clean;
 }
 
@@ -230,15 +219,13 @@ static bool remove_directory(const char *path) {
     bool clean = true;
     DIR *directory = opendir(path);
     for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         fprintf(stderr, "%s left the file %s behind\n", running, entry->d_name);
         if (unlinkat(dirfd(directory), entry->d_name, 0) != 0)
             unlinkat(dirfd(directory), entry->d_name, AT_REMOVEDIR);
         clean = false;
     }
-    if (directory != NULL)
-        closedir(directory);
+    if (directory != NULL) closedir(directory);
     rmdir(path);
     return clean;
 }
@@ -249,8 +236,7 @@ static int run(const struct check_test *test) {
     for (const char *letter = test->name; *letter != '\0'; letter++)
         state = state * 31 + (unsigned char)*letter;
     uint64_t random = 0;
-    if (getrandom(&random, sizeof random, 0) != sizeof random)
-        abort();
+    if (getrandom(&random, sizeof random, 0) != sizeof random) abort();
     snprintf(prefix, sizeof prefix, "shmq-test.%016llx", (unsigned long long)random);
     const char *parent = getenv("TEST_TMPDIR");
     char directory[4096];
@@ -262,11 +248,9 @@ static int run(const struct check_test *test) {
     fflush(NULL);
     const int64_t start = check_now_ms();
     pid_t child = fork();
-    if (child == 0)
-        run_body(test, directory);
+    if (child == 0) run_body(test, directory);
     int status = 0;
-    if (child < 0 || waitpid(child, &status, 0) != child)
-        abort();
+    if (child < 0 || waitpid(child, &status, 0) != child) abort();
     (void)kill(-child, SIGKILL); /* children that a failed test left */
     int result = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
     if (WIFSIGNALED(status))
@@ -274,8 +258,7 @@ static int run(const struct check_test *test) {
                 strsignal(WTERMSIG(status)), WTERMSIG(status) == SIGALRM ? ": it hung" : "");
     const bool no_objects = nothing_left();
     const bool no_files = remove_directory(directory);
-    if (!no_objects || !no_files)
-        result = result == 0 ? EXIT_FAILED : result;
+    if (!no_objects || !no_files) result = result == 0 ? EXIT_FAILED : result;
     const char *word = result == 0 ? "ok" : result == EXIT_SKIPPED ? "skipped" : "FAILED";
     printf("%-7s %s (%lld ms)\n", word, test->name, (long long)(check_now_ms() - start));
     fflush(NULL);
@@ -284,16 +267,14 @@ static int run(const struct check_test *test) {
 
 static bool wanted(const char *name, char **names, int count) {
     for (int at = 0; at < count; at++)
-        if (strcmp(name, names[at]) == 0)
-            return true;
+        if (strcmp(name, names[at]) == 0) return true;
     return count == 0;
 }
 
 int check_main(int argc, char **argv) {
     program = argv[0];
     int names = 1;
-    if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
-        abort();
+    if (getrandom(&seed, sizeof seed, 0) != sizeof seed) abort();
     if (argc > 2 && strcmp(argv[1], "--seed") == 0) {
         seed = strtoull(argv[2], NULL, 10);
         names = 3;
@@ -302,13 +283,11 @@ int check_main(int argc, char **argv) {
     int ran = 0, skipped = 0;
     const char *failed = NULL;
     for (struct check_test *test = first_test; test != NULL; test = test->next) {
-        if (!wanted(test->name, argv + names, argc - names))
-            continue;
+        if (!wanted(test->name, argv + names, argc - names)) continue;
         int result = run(test);
         ran++;
         skipped += result == EXIT_SKIPPED;
-        if (result != 0 && result != EXIT_SKIPPED && failed == NULL)
-            failed = test->name;
+        if (result != 0 && result != EXIT_SKIPPED && failed == NULL) failed = test->name;
     }
     if (ran == 0) {
         fprintf(stderr, "no such test\n");
@@ -318,7 +297,6 @@ int check_main(int argc, char **argv) {
         printf("to reproduce: %s --seed %llu %s\n", program, (unsigned long long)seed, failed);
         return 1;
     }
-    if (skipped == ran)
-        printf("SKIP: every test of %s was skipped, see above\n", program);
+    if (skipped == ran) printf("SKIP: every test of %s was skipped, see above\n", program);
     return 0;
 }

@@ -53,8 +53,7 @@ __attribute__((noreturn, format(printf, 1, 2))) void check_skip(const char *form
 #define CHECK(condition)                                                                           \
     do {                                                                                           \
         errno = 0;                                                                                 \
-        if (!(condition))                                                                          \
-            check_fail(__FILE__, __LINE__, "%s (errno %d)", #condition, errno);                    \
+        if (!(condition)) check_fail(__FILE__, __LINE__, "%s (errno %d)", #condition, errno);      \
     } while (0)
 
 #define CHECK_IS_POINTER(expression)                                                               \

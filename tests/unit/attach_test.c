@@ -93,14 +93,10 @@ static int verdict(const struct header *header, const struct header *sound) {
         header->page_size != sound->page_size || header->object_size != sound->object_size ||
         header->capacity != sound->capacity || header->fingerprint != 0)
         return EPROTO;
-    if (header->max_message == 0 || header->max_message > CAPACITY - RECORD_HEADER)
-        return EPROTO;
-    if ((uint32_t)header->instance == 0)
-        return EPROTO;
-    if (header->notify > SHMQ_NOTIFY_SPIN || header->flags > 15)
-        return EPROTO;
-    if (header->notify != SHMQ_NOTIFY_SEM && header->notify != SHMQ_NOTIFY_SPIN)
-        return ENOTSUP;
+    if (header->max_message == 0 || header->max_message > CAPACITY - RECORD_HEADER) return EPROTO;
+    if ((uint32_t)header->instance == 0) return EPROTO;
+    if (header->notify > SHMQ_NOTIFY_SPIN || header->flags > 15) return EPROTO;
+    if (header->notify != SHMQ_NOTIFY_SEM && header->notify != SHMQ_NOTIFY_SPIN) return ENOTSUP;
     return (header->flags & ~(uint32_t)SHMQ_EPHEMERAL) != 0 ? ENOTSUP : 0;
 }
 
@@ -562,8 +558,7 @@ static int starve(const char *name, int oflag) {
         CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
         const int error = shmq_open(&q, name, SHMQ_PRODUCER, oflag, &SMALL) == 0 ? 0 : errno;
         CHECK(setrlimit(RLIMIT_NOFILE, &all) == 0);
-        if (error == 0)
-            break;
+        if (error == 0) break;
         CHECK_EQUAL(error, EMFILE);
         CHECK_EQUAL(check_descriptors(), descriptors);
         CHECK_EQUAL(check_mappings(), mappings);

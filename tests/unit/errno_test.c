@@ -50,8 +50,7 @@ static struct ends open_ends(void) {
 }
 
 static void close_end(shmq **q) {
-    if (*q != NULL)
-        CHECK(shmq_close(*q) == 0);
+    if (*q != NULL) CHECK(shmq_close(*q) == 0);
     *q = NULL;
 }
 
@@ -129,8 +128,7 @@ static void for_every_waiting_call(waiting_body *body) {
     for (size_t row = 0; row < WAITING_COUNT; row++) {
         struct ends ends = open_ends();
         check_note("%s", WAITING[row].name);
-        if (WAITING[row].end == SHMQ_PRODUCER)
-            fill(ends.producer);
+        if (WAITING[row].end == SHMQ_PRODUCER) fill(ends.producer);
         body(&WAITING[row], &ends,
              WAITING[row].end == SHMQ_PRODUCER ? ends.producer : ends.consumer);
         close_ends(&ends);
@@ -268,8 +266,7 @@ TEST(negative_time_outs_other_than_for_ever_are_invalid) {
             struct ends ends = open_ends(); /* none of these calls would have to wait here */
             check_note("%s, timeout %d", WAITING[row].name, timeouts_ms[end]);
             const bool produces = WAITING[row].end == SHMQ_PRODUCER;
-            if (!produces)
-                CHECK(shmq_send(ends.producer, "x", 1, 0) == 0);
+            if (!produces) CHECK(shmq_send(ends.producer, "x", 1, 0) == 0);
             shmq *q = produces ? ends.producer : ends.consumer;
             CHECK_FAILS(WAITING[row].call(q, timeouts_ms[end]), EINVAL);
             CHECK(WAITING[row].call(q, INT_MAX) >= 0);
@@ -354,8 +351,7 @@ TEST(every_name_that_is_no_queue_has_its_errno) {
         check_open_fails(name->name, 0, name->attach);
         check_open_fails(name->name, O_CREAT, name->create);
         check_open_fails(name->name, O_CREAT | O_EXCL, name->create_new);
-        if (name->unlink != 0)
-            CHECK_FAILS(shmq_unlink(name->name), name->unlink);
+        if (name->unlink != 0) CHECK_FAILS(shmq_unlink(name->name), name->unlink);
     }
     remove_things(); /* so all are still there */
 }
@@ -511,8 +507,7 @@ TEST(a_queue_that_needs_what_is_not_built_cannot_be_opened_either) {
 }
 
 TEST(a_file_system_without_unnamed_files_is_not_supported) {
-    if (geteuid() != 0)
-        check_skip("not root, whom /proc would let create if it could");
+    if (geteuid() != 0) check_skip("not root, whom /proc would let create if it could");
     check_open_fails("/proc/shmq-test", O_CREAT, ENOTSUP);
     check_open_fails("/proc/shmq-test", O_CREAT | O_EXCL, ENOTSUP);
     check_open_fails("/proc/shmq-test", 0, ENOENT);
@@ -598,8 +593,7 @@ static void become(uid_t user) {
 }
 
 static void require_root(void) {
-    if (geteuid() != 0)
-        check_skip("not root: cannot become another user");
+    if (geteuid() != 0) check_skip("not root: cannot become another user");
 }
 
 static const char *create_queue(const char *name, mode_t mode, unsigned flags, uid_t owner) {
@@ -607,8 +601,7 @@ static const char *create_queue(const char *name, mode_t mode, unsigned flags, u
     shmq *q;
     CHECK(shmq_open(&q, name, SHMQ_PRODUCER, O_CREAT | O_EXCL, &attr) == 0);
     CHECK(shmq_close(q) == 0);
-    if (chown(check_path(name), owner, owner) != 0)
-        check_skip("cannot give a file away here");
+    if (chown(check_path(name), owner, owner) != 0) check_skip("cannot give a file away here");
     return name;
 }
 
@@ -816,8 +809,7 @@ TEST(a_process_without_free_descriptors_is_told_emfile) {
     few = limit;
     for (few.rlim_cur = 3; q == NULL && few.rlim_cur < 1000; few.rlim_cur++) {
         CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
-        if (shmq_open(&q, name, SHMQ_PRODUCER, O_CREAT, &SMALL) == 0)
-            break;
+        if (shmq_open(&q, name, SHMQ_PRODUCER, O_CREAT, &SMALL) == 0) break;
         CHECK_EQUAL(errno, EMFILE);
         CHECK(q == NULL);
         refused++;
@@ -955,8 +947,7 @@ static void be_peer(void *argument) {
     check_pass(&peer->ready);
     while (peer->waits_until_we_sleep && shared_load_acquire(&q->peer->ticket) % 2 == 0)
         sched_yield();
-    if (peer->dies)
-        raise(SIGKILL);
+    if (peer->dies) raise(SIGKILL);
     CHECK(shmq_close(q) == 0);
 }
 
@@ -1075,8 +1066,7 @@ static int64_t goes_while_we_wait(const struct waiting_row *row, bool dies) {
     peer->waits_until_we_sleep = true;
     check_note("%s, the peer %s", row->name, dies ? "dies" : "closes");
     shmq *q = open_end(name, row->end);
-    if (row->end == SHMQ_PRODUCER)
-        fill(q);
+    if (row->end == SHMQ_PRODUCER) fill(q);
     pid_t child = check_spawn(be_peer, peer);
     check_wait(&peer->ready, 1);
     const int64_t start = check_now_ms();
@@ -1177,8 +1167,7 @@ TEST(who_waits_alone_in_a_queue_that_gets_unlinked_is_told_epipe) {
         struct unlinker unlinker = {name, produces ? PAGE_PRODUCER : PAGE_CONSUMER};
         check_note("%s", WAITING[row].name);
         shmq *q = open_end(name, WAITING[row].end);
-        if (produces)
-            fill(q);
+        if (produces) fill(q);
         CHECK_FAILS(WAITING[row].call(q, 0), EAGAIN);
         pid_t child = check_spawn(unlink_once_it_sleeps, &unlinker);
         const int64_t start = check_now_ms();
@@ -1290,8 +1279,7 @@ static void outlive(void *argument) {
 static void open_and_fork(void *argument) {
     struct family *family = argument;
     shmq *q = open_end(family->name, family->end);
-    if (family->end == SHMQ_PRODUCER)
-        CHECK(shmq_send(q, "x", 1, 0) == 0);
+    if (family->end == SHMQ_PRODUCER) CHECK(shmq_send(q, "x", 1, 0) == 0);
     family->grandchild = check_spawn(outlive, family);
     outlive(family);
 }

@@ -117,14 +117,10 @@ struct player {
 static int do_deed(shmq *q, enum deed deed) {
     int number = 0;
     switch (deed) {
-    case RECEIVE:
-        return shmq_recv(q, &number, sizeof number, -1) >= 0 ? 0 : errno;
-    case SEND:
-        return shmq_send(q, &number, sizeof number, -1) == 0 ? 0 : errno;
-    case DRAIN:
-        return shmq_drain(q, -1) == 0 ? 0 : errno;
-    default:
-        return 0;
+    case RECEIVE: return shmq_recv(q, &number, sizeof number, -1) >= 0 ? 0 : errno;
+    case SEND: return shmq_send(q, &number, sizeof number, -1) == 0 ? 0 : errno;
+    case DRAIN: return shmq_drain(q, -1) == 0 ? 0 : errno;
+    default: return 0;
     }
 }
 
@@ -136,8 +132,7 @@ static void play(void *argument) {
             put(q, number);
         else
             take(q, number);
-    if (player->messages < 0)
-        CHECK_EQUAL(fill(q), EAGAIN);
+    if (player->messages < 0) CHECK_EQUAL(fill(q), EAGAIN);
     check_pass(&player->ready);
     player->error = do_deed(q, player->deed);
     check_pass(&player->done);
@@ -151,8 +146,7 @@ static struct player *call(struct player wanted) {
     *player = wanted;
     player->pid = check_spawn(play, player);
     check_wait(&player->ready, 1);
-    if (player->deed != STAND_BY)
-        await_asleep(player->name, player->end);
+    if (player->deed != STAND_BY) await_asleep(player->name, player->end);
     return player;
 }
 
@@ -241,8 +235,7 @@ static void meet_and_talk(struct crowd *crowd, enum shmq_end end) {
             put(q, round);
         } else {
             take(q, round);
-            if (round % 2 == 0)
-                CHECK_EQUAL(recv_error(q, -1), EPIPE);
+            if (round % 2 == 0) CHECK_EQUAL(recv_error(q, -1), EPIPE);
         }
         leave(q);
         check_meet(&crowd->gate, 2);
@@ -274,12 +267,9 @@ static void push_in(struct crowd *crowd, int who) {
         const int *errors = crowd->errors; /* 0 and EBUSY, in either order */
         CHECK_EQUAL(errors[who % 2] + errors[who % 2 + 2], EBUSY);
         CHECK(errors[who % 2] == 0 || errors[who % 2 + 2] == 0);
-        if (won && end == SHMQ_PRODUCER)
-            put(q, round);
-        if (won && end == SHMQ_CONSUMER)
-            take(q, round);
-        if (won)
-            leave(q);
+        if (won && end == SHMQ_PRODUCER) put(q, round);
+        if (won && end == SHMQ_CONSUMER) take(q, round);
+        if (won) leave(q);
         check_meet(&crowd->gate, 4);
         CHECK(!exists(crowd->name));
     }
@@ -373,8 +363,7 @@ TEST_EVERYWHERE(what_was_not_taken_stays_for_the_next_consumer) {
             CHECK_EQUAL(recv_error(consumer, -1), how == CLOSES ? EPIPE : EOWNERDEAD);
             leave(consumer);
             CHECK_EQUAL(exists(name), flags == 0);
-            if (flags == 0)
-                CHECK(shmq_unlink(name) == 0);
+            if (flags == 0) CHECK(shmq_unlink(name) == 0);
         }
 }
 
@@ -384,8 +373,7 @@ static void tell_consumer(const char *name, enum exit how, bool came_before, int
     const int wanted = how == CLOSES ? EPIPE : EOWNERDEAD;
     shmq *consumer = came_before ? enter(name, SHMQ_CONSUMER, 0) : NULL;
     dismiss(call((struct player){name, SHMQ_PRODUCER, .messages = messages}), how);
-    if (!came_before)
-        consumer = enter(name, SHMQ_CONSUMER, 0);
+    if (!came_before) consumer = enter(name, SHMQ_CONSUMER, 0);
     for (int number = 0; number < messages; number++)
         take(consumer, number);
     for (int repeat = -1; repeat <= 1; repeat++) { /* for ever, not at all, 1 ms */
@@ -509,19 +497,16 @@ static void end_as(const char *name, const struct ending *ending) {
     const int messages[] = {ending->sent, ending->taken};
     struct player *first = NULL, *last = NULL;
     for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++) {
-        if (end == SHMQ_CONSUMER && !ending->consumer_came)
-            continue;
+        if (end == SHMQ_CONSUMER && !ending->consumer_came) continue;
         struct player **player = (enum shmq_end)end == other ? &first : &last;
         *player = call(
             (struct player){name, (enum shmq_end)end, ending->flags, .messages = messages[end]});
     }
-    if (first != NULL)
-        dismiss(first, ending->first_leaves);
+    if (first != NULL) dismiss(first, ending->first_leaves);
     CHECK(exists(name)); /* the last one is still there */
     dismiss(last, CLOSES);
     CHECK_EQUAL(exists(name), ending->stays);
-    if (ending->stays)
-        CHECK(shmq_unlink(name) == 0);
+    if (ending->stays) CHECK(shmq_unlink(name) == 0);
 }
 
 TEST_EVERYWHERE(an_ephemeral_queue_goes_with_its_last_end_if_drained_and_a_consumer_came) {
@@ -584,8 +569,7 @@ static void close_together(struct crowd *crowd, enum shmq_end end) {
     for (int round = 0; round < crowd->rounds; round++) {
         const bool leave_one = round % 3 == 0;
         shmq *q = enter(crowd->name, end, SHMQ_EPHEMERAL);
-        if (end == SHMQ_PRODUCER && leave_one)
-            put(q, round);
+        if (end == SHMQ_PRODUCER && leave_one) put(q, round);
         check_meet(&crowd->gate, 2);
         CHECK(has_name(q));
         check_meet(&crowd->gate, 2);
@@ -594,8 +578,7 @@ static void close_together(struct crowd *crowd, enum shmq_end end) {
         check_meet(&crowd->gate, 2);
         CHECK_EQUAL(exists(crowd->name), leave_one);
         check_meet(&crowd->gate, 2);
-        if (leave_one && end == SHMQ_CONSUMER)
-            CHECK(shmq_unlink(crowd->name) == 0);
+        if (leave_one && end == SHMQ_CONSUMER) CHECK(shmq_unlink(crowd->name) == 0);
         check_meet(&crowd->gate, 2);
     }
 }
@@ -759,10 +742,8 @@ static void race_to_open(struct race *race, enum shmq_end end) {
             CHECK(race->unlink_error == 0 && ours->st_nlink + theirs->st_nlink == 1);
         if (end == SHMQ_CONSUMER && !together && ours->st_nlink == 0)
             CHECK_EQUAL(recv_error(q, -1), EPIPE);
-        if (end == SHMQ_PRODUCER && together)
-            put(q, round);
-        if (end == SHMQ_CONSUMER && together)
-            take(q, round);
+        if (end == SHMQ_PRODUCER && together) put(q, round);
+        if (end == SHMQ_CONSUMER && together) take(q, round);
         leave(q);
         check_meet(&race->gate, 3);
     }
@@ -788,8 +769,7 @@ TEST_EVERYWHERE(who_opens_while_another_unlinks_gets_the_old_queue_or_a_new_one)
         check_meet(&race->gate, 3);
         check_meet(&race->gate, 3);
         check_meet(&race->gate, 3);
-        if (exists(name))
-            CHECK(shmq_unlink(name) == 0);
+        if (exists(name)) CHECK(shmq_unlink(name) == 0);
     }
     for (int child = 0; child < 2; child++)
         check_join(children[child]);
@@ -913,8 +893,7 @@ static void stop_asleep(struct player *player) {
         CHECK(kill(player->pid, SIGSTOP) == 0);
         CHECK(waitpid(player->pid, &status, WUNTRACED) == player->pid && WIFSTOPPED(status));
         stopped = raw_word(fd, player->end, ticket) % 2 == 1;
-        if (!stopped)
-            CHECK(kill(player->pid, SIGCONT) == 0);
+        if (!stopped) CHECK(kill(player->pid, SIGCONT) == 0);
     }
     close(fd);
 }

@@ -38,8 +38,7 @@ typedef void pair_body(struct pair *q);
 static size_t page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 
 static void close_end(shmq **end) {
-    if (*end != NULL)
-        CHECK(shmq_close(*end) == 0);
+    if (*end != NULL) CHECK(shmq_close(*end) == 0);
     *end = NULL;
 }
 
@@ -62,8 +61,7 @@ static void close_pair(struct pair *q) {
 
 static void with_every_notifier(pair_body *body) {
     for (size_t row = 0; row < NOTIFIERS_COUNT; row++) {
-        if (!NOTIFIERS[row].built)
-            continue;
+        if (!NOTIFIERS[row].built) continue;
         struct pair q;
         const struct shmq_attr attr = {
             .capacity = 1, .max_message = MAX_MESSAGE, .notify = NOTIFIERS[row].kind};
@@ -785,8 +783,7 @@ TEST(notifiers_and_flags_that_are_not_built_are_not_supported) {
     static const unsigned flags[] = {SHMQ_MANY_PRODUCERS, SHMQ_MANY_CONSUMERS, SHMQ_CHECKSUM,
                                      SHMQ_MANY_PRODUCERS | SHMQ_EPHEMERAL};
     for (size_t row = 0; row < NOTIFIERS_COUNT; row++) {
-        if (NOTIFIERS[row].built)
-            continue;
+        if (NOTIFIERS[row].built) continue;
         check_note("notifier %s", NOTIFIERS[row].name);
         check_refused(&(struct shmq_attr){.notify = NOTIFIERS[row].kind}, ENOTSUP);
     }

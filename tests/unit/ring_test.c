@@ -80,14 +80,9 @@ static struct message any_message(const struct model *model) {
     const uint64_t max = model->max_message;
     uint64_t length = check_below(max + 1);
     switch (check_below(4)) {
-    case 0:
-        length = length % 9;
-        break;
-    case 1:
-        length = max;
-        break;
-    default:
-        break;
+    case 0: length = length % 9; break;
+    case 1: length = max; break;
+    default: break;
     }
     return (struct message){length, pool + check_below(POOL_BYTES - length)};
 }
@@ -118,14 +113,10 @@ enum start { START_ZERO, START_BELOW_2_32, START_BELOW_2_64, START_ANYWHERE };
 static uint64_t start_position(enum start start, uint64_t capacity) {
     uint64_t before = 8 * (1 + check_below(2 * capacity / 8));
     switch (start) {
-    case START_ZERO:
-        return 0;
-    case START_BELOW_2_32:
-        return ((uint64_t)1 << 32) - before;
-    case START_BELOW_2_64:
-        return 0 - before;
-    default:
-        return check_random() & ~(uint64_t)7;
+    case START_ZERO: return 0;
+    case START_BELOW_2_32: return ((uint64_t)1 << 32) - before;
+    case START_BELOW_2_64: return 0 - before;
+    default: return check_random() & ~(uint64_t)7;
     }
 }
 
@@ -134,8 +125,7 @@ static void new_round(struct model *model, enum start start, uint64_t round) {
     uint64_t capacity = CAPACITIES[round % (sizeof CAPACITIES / sizeof CAPACITIES[0])];
     model->capacity = capacity;
     model->max_message = capacity - RECORD_HEADER;
-    if (check_below(2) == 0)
-        model->max_message = 1 + check_below(model->max_message);
+    if (check_below(2) == 0) model->max_message = 1 + check_below(model->max_message);
     model->head = model->tail = start_position(start, capacity);
     model->sent = model->received = 0;
     check_note("capacity %llu, max_message %llu, start 0x%llx", (unsigned long long)capacity,
@@ -192,22 +182,19 @@ static void produce(struct twins *twins, struct model *model) {
     const uint64_t need = bytes_of(message.length);
     if (ring_available(&twins->producer) < need || check_below(8) == 0)
         look(&twins->producer, model_free(model));
-    if (ring_available(&twins->producer) >= need)
-        publish(twins, model, message);
+    if (ring_available(&twins->producer) >= need) publish(twins, model, message);
 }
 
 static void consume(struct twins *twins, struct model *model) {
     if (ring_available(&twins->consumer) < RECORD_HEADER || check_below(8) == 0)
         look(&twins->consumer, model->tail - model->head);
-    if (ring_available(&twins->consumer) < RECORD_HEADER)
-        return;
+    if (ring_available(&twins->consumer) < RECORD_HEADER) return;
     size_t length = 0;
     const unsigned char *at = twins->arena.bytes + (model->head & (model->capacity - 1));
     const unsigned char *content = ring_read(&twins->consumer, &length);
     CHECK(content == at + RECORD_HEADER);
     CHECK(same(model_first(model), content, length));
-    if (check_below(8) == 0)
-        return; /* looked at, not taken: the next one reads it again */
+    if (check_below(8) == 0) return; /* looked at, not taken: the next one reads it again */
     ring_advance(&twins->consumer, ring_record_bytes(length));
     model_pop(model);
     CHECK_EQUAL(twins->head, model->head);
@@ -222,10 +209,8 @@ static void ring_against_model(enum start start) {
         twins_new(&twins, model.capacity, model.max_message, model.head);
         uint64_t produces = 2; /* of 4: changes, so that the ring runs full and empty */
         for (int operation = 0; operation < ROUND; operation++) {
-            if (check_below(64) == 0)
-                produces = 1 + check_below(3);
-            if (check_below(1024) == 0)
-                twins_attach(&twins, model.max_message);
+            if (check_below(64) == 0) produces = 1 + check_below(3);
+            if (check_below(1024) == 0) twins_attach(&twins, model.max_message);
             if (check_below(4) < produces)
                 produce(&twins, &model);
             else
@@ -259,8 +244,7 @@ static void fill_and_empty(uint64_t capacity, uint64_t start, uint64_t length) {
     uint64_t lengths[2] = {length, 0};
     const uint64_t rest = capacity - bytes_of(length);
     const int records = rest == 0 ? 1 : 2;
-    if (rest > 0)
-        lengths[1] = rest - RECORD_HEADER;
+    if (rest > 0) lengths[1] = rest - RECORD_HEADER;
     twins_new(&twins, capacity, capacity - RECORD_HEADER, start);
     look(&twins.consumer, 0);
     look(&twins.producer, capacity);
@@ -343,8 +327,7 @@ static void world_new(struct world *world, uint64_t capacity, uint64_t max_messa
 
 static void world_free(struct world *world) {
     for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++)
-        if (world->end[end] != NULL)
-            CHECK(shmq_close(world->end[end]) == 0);
+        if (world->end[end] != NULL) CHECK(shmq_close(world->end[end]) == 0);
     arena_check(&world->arena);
     free(world->arena.memory);
 }
@@ -389,10 +372,8 @@ static void do_commit(struct world *world, struct model *model) {
         return;
     }
     size_t length = world->reserved_length;
-    if (check_below(8) == 0)
-        CHECK_FAILS(shmq_commit(q, length + 1 + check_below(9)), EINVAL);
-    if (check_below(2) == 0)
-        length = check_below(length + 1);
+    if (check_below(8) == 0) CHECK_FAILS(shmq_commit(q, length + 1 + check_below(9)), EINVAL);
+    if (check_below(2) == 0) length = check_below(length + 1);
     struct message message = {length, pool + check_below(POOL_BYTES - length)};
     memcpy(world->reservation, message.content, length);
     CHECK(shmq_commit(q, length) == 0);
@@ -410,8 +391,7 @@ static void do_peek(struct world *world, struct model *model) {
     const bool tell = check_below(8) != 0;
     const void *content = shmq_peek(q, tell ? &length : NULL, 0);
     CHECK(content != NULL);
-    if (tell)
-        CHECK(same(model_first(model), content, length));
+    if (tell) CHECK(same(model_first(model), content, length));
     CHECK(!world->peeked || content == world->peek);
     world->peeked = true;
     world->peek = content;
@@ -443,8 +423,7 @@ static void do_recv(struct world *world, struct model *model) {
 static void do_drop(struct world *world, struct model *model) {
     (void)model;
     shmq *q = world->end[SHMQ_PRODUCER];
-    if (world->reserved)
-        CHECK(shmq_release(q) == 0);
+    if (world->reserved) CHECK(shmq_release(q) == 0);
     CHECK_FAILS(shmq_release(q), EINVAL);
     world->reserved = false;
 }
@@ -504,8 +483,7 @@ static void one_operation(struct world *world, struct model *model, enum shmq_en
     const struct end_page *others = &world->page[other(end)];
     memcpy(before, others, sizeof before);
     operation *run = operations[end][check_below(KINDS)];
-    if (run == NULL)
-        run = rare[end][check_below(2)];
+    if (run == NULL) run = rare[end][check_below(2)];
     run(world, model);
     CHECK(memcmp(before, others, sizeof before) == 0);
 }
@@ -520,10 +498,8 @@ static void operations_against_model(enum start start) {
                   round % 2 == 0 ? SHMQ_NOTIFY_SEM : SHMQ_NOTIFY_SPIN);
         uint64_t produces = 2; /* of 4 */
         for (int turn = 0; turn < ROUND; turn++) {
-            if (check_below(64) == 0)
-                produces = 1 + check_below(3);
-            if (check_below(256) == 0)
-                reopen(&world, (enum shmq_end)check_below(2));
+            if (check_below(64) == 0) produces = 1 + check_below(3);
+            if (check_below(256) == 0) reopen(&world, (enum shmq_end)check_below(2));
             one_operation(&world, &model,
                           check_below(4) < produces ? SHMQ_PRODUCER : SHMQ_CONSUMER);
             arena_check(&world.arena);
@@ -843,8 +819,7 @@ enum { RECORD_CAPACITY = 128, RECORD_MAX = 40 };
 static void record_scene(struct world *world, uint64_t start, size_t first, size_t second) {
     world_new(world, RECORD_CAPACITY, RECORD_MAX, start, SHMQ_NOTIFY_SEM);
     CHECK(shmq_send(world->end[SHMQ_PRODUCER], pool, first, 0) == 0);
-    if (second > 0)
-        CHECK(shmq_send(world->end[SHMQ_PRODUCER], pool, second, 0) == 0);
+    if (second > 0) CHECK(shmq_send(world->end[SHMQ_PRODUCER], pool, second, 0) == 0);
 }
 
 static struct record *record_at(struct world *world, uint64_t position) {
@@ -1056,8 +1031,7 @@ TEST(a_consumer_survives_anything_that_a_producer_can_write) {
                 memcpy(world.arena.bytes + check_below(2 * RECORD_CAPACITY - 8), &garbage,
                        check_below(9));
             ssize_t length = shmq_recv(world.end[SHMQ_CONSUMER], buffer, sizeof buffer, 0);
-            if (length < 0 && errno == EBADMSG)
-                poisoned = true;
+            if (length < 0 && errno == EBADMSG) poisoned = true;
             CHECK(length <= RECORD_MAX);
             CHECK(length < 0 || !poisoned);
             taken += length >= 0;

@@ -88,8 +88,7 @@ TEST(consumer_must_not_start_first) {
         shmq *consumer = consumer_first ? enter(visit->name, SHMQ_CONSUMER) : NULL;
         pid_t producer = check_spawn(send_hello, visit);
         check_wait(&visit->inside, (uint32_t)consumer_first + 1);
-        if (!consumer_first)
-            consumer = enter(visit->name, SHMQ_CONSUMER);
+        if (!consumer_first) consumer = enter(visit->name, SHMQ_CONSUMER);
         check_hello(consumer);
         check_join(producer);
         CHECK_FAILS(shmq_recv(consumer, NULL, 0, -1), EPIPE);
@@ -112,8 +111,7 @@ static void observe(void *argument) {
         struct header header = {.magic = 0};
         struct stat status;
         int fd = open(check_path(observer->name), O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            continue;
+        if (fd < 0) continue;
         observer->seen++;
         CHECK(fstat(fd, &status) == 0);
         CHECK_EQUAL(status.st_size, 5 * 4096);
@@ -191,8 +189,7 @@ static void stop_when_asleep(const char *name, pid_t pid) {
         CHECK(kill(pid, SIGSTOP) == 0);
         CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
         stopped = is_asleep(fd);
-        if (!stopped)
-            CHECK(kill(pid, SIGCONT) == 0);
+        if (!stopped) CHECK(kill(pid, SIGCONT) == 0);
     }
     CHECK(close(fd) == 0);
 }

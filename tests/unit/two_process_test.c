@@ -57,8 +57,7 @@ static uint64_t origin(const struct stream *stream, uint64_t number) {
 static size_t length_of(const struct stream *stream, uint64_t number) {
     const uint64_t random = origin(stream, number), choice = random % 1024;
     size_t bound = choice < 512 ? 16 : choice < 960 ? 64 : choice < 1023 ? 512 : LONGEST;
-    if (bound > stream->longest)
-        bound = stream->longest;
+    if (bound > stream->longest) bound = stream->longest;
     return stream->shortest + (size_t)(random >> 32) % (bound - stream->shortest + 1);
 }
 
@@ -74,12 +73,10 @@ static void write_message(const struct stream *stream, uint64_t number, unsigned
 static bool is_message(const struct stream *stream, uint64_t number, const unsigned char *bytes,
                        size_t length) {
     const uint64_t first = origin(stream, number);
-    if (length != length_of(stream, number))
-        return false;
+    if (length != length_of(stream, number)) return false;
     for (size_t at = 0; at < length; at += 8) {
         const uint64_t word = mix(first + at);
-        if (memcmp(bytes + at, &word, length - at < 8 ? length - at : 8) != 0)
-            return false;
+        if (memcmp(bytes + at, &word, length - at < 8 ? length - at : 8) != 0) return false;
     }
     return true;
 }
@@ -94,8 +91,7 @@ static bool send_one(shmq *producer, const struct stream *stream, uint64_t numbe
     }
     const size_t spare = number % 3 == 0 ? stream->longest - length : 0;
     unsigned char *room = shmq_reserve(producer, length + (spare < 50 ? spare : 50), -1);
-    if (room == NULL)
-        return false;
+    if (room == NULL) return false;
     write_message(stream, number, room);
     CHECK(shmq_commit(producer, length) == 0);
     return true;
@@ -105,8 +101,7 @@ static bool send_one(shmq *producer, const struct stream *stream, uint64_t numbe
 static const unsigned char *next_message(shmq *consumer, const struct stream *stream,
                                          size_t *length) {
     static unsigned char buffer[LONGEST];
-    if (stream->zero_copy)
-        return shmq_peek(consumer, length, -1);
+    if (stream->zero_copy) return shmq_peek(consumer, length, -1);
     const ssize_t got = shmq_recv(consumer, buffer, sizeof buffer, -1);
     *length = (size_t)got;
     return got < 0 ? NULL : buffer;
@@ -116,13 +111,11 @@ static const unsigned char *next_message(shmq *consumer, const struct stream *st
 static bool take_one(shmq *consumer, const struct stream *stream, uint64_t number) {
     size_t length;
     const unsigned char *message = next_message(consumer, stream, &length);
-    if (message == NULL)
-        return false;
+    if (message == NULL) return false;
     if (!is_message(stream, number, message, length))
         check_fail(__FILE__, __LINE__, "not message %llu, in %zu bytes", (unsigned long long)number,
                    length);
-    if (stream->zero_copy)
-        CHECK(shmq_release(consumer) == 0);
+    if (stream->zero_copy) CHECK(shmq_release(consumer) == 0);
     return true;
 }
 
@@ -144,11 +137,9 @@ static bool exists(const char *name) {
 
 static shmq *enter(struct flow *flow, enum shmq_end end) {
     shmq *q;
-    if (end != flow->first)
-        check_wait(&flow->first_is_in, 1);
+    if (end != flow->first) check_wait(&flow->first_is_in, 1);
     CHECK(shmq_open(&q, flow->name, end, O_CREAT, &flow->attr) == 0);
-    if (end == flow->first)
-        check_pass(&flow->first_is_in);
+    if (end == flow->first) check_pass(&flow->first_is_in);
     return q;
 }
 
@@ -288,8 +279,7 @@ static void find_place(shmq *consumer, struct trial *trial) {
         check_fail(__FILE__, __LINE__, "neither message %llu nor the next one",
                    (unsigned long long)low);
     trial->next = first ? low + 1 : low + 2;
-    if (stream->zero_copy)
-        CHECK(shmq_release(consumer) == 0);
+    if (stream->zero_copy) CHECK(shmq_release(consumer) == 0);
 }
 
 static void consume_until_killed(shmq *consumer, struct trial *trial) {
@@ -301,8 +291,7 @@ static void consume_until_killed(shmq *consumer, struct trial *trial) {
         if (!is_message(stream, trial->next, message, length))
             check_fail(__FILE__, __LINE__, "not message %llu", (unsigned long long)trial->next);
         trial->next++;
-        if (stream->zero_copy)
-            CHECK(shmq_release(consumer) == 0);
+        if (stream->zero_copy) CHECK(shmq_release(consumer) == 0);
     }
     CHECK_EQUAL(errno, EPIPE);
 }
@@ -311,8 +300,7 @@ static void be_victim(void *argument) {
     struct trial *trial = argument;
     shmq *q = enter_trial(trial, trial->victim);
     check_pass(&trial->ready);
-    if (trial->death == STREAMING || trial->death == IDLE)
-        die_soon(trial);
+    if (trial->death == STREAMING || trial->death == IDLE) die_soon(trial);
     while (trial->death == IDLE)
         pause();
     if (trial->victim == SHMQ_PRODUCER)
@@ -345,8 +333,7 @@ static void check_notice(struct trial *trial) {
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
         check_fail(__FILE__, __LINE__, "the victim ended with wait status 0x%x", status);
     CHECK(took_ms < NOTICE_MS);
-    if (took_ms > trial->worst_ms)
-        trial->worst_ms = took_ms;
+    if (took_ms > trial->worst_ms) trial->worst_ms = took_ms;
 }
 
 static void outlive_producers(struct trial *trial) {
@@ -354,16 +341,14 @@ static void outlive_producers(struct trial *trial) {
     uint64_t taken = 0;
     for (int round = 0; round <= trial->rounds; round++) {
         call_victim(trial, round);
-        if (trial->death == ASLEEP)
-            kill_asleep(consumer, trial);
+        if (trial->death == ASLEEP) kill_asleep(consumer, trial);
         while (take_one(consumer, &trial->stream, taken))
             taken++;
         CHECK_EQUAL(errno, trial->death == NONE ? EPIPE : EOWNERDEAD);
         /* All that was acknowledged has come; and perhaps one that was sent and not yet noted. */
         CHECK(taken - trial->next <= (trial->death == NONE ? 0 : 1));
         trial->next = taken;
-        if (trial->death != NONE)
-            check_notice(trial);
+        if (trial->death != NONE) check_notice(trial);
     }
     check_join(trial->pid);
     CHECK(shmq_close(consumer) == 0);
@@ -374,8 +359,7 @@ static void outlive_consumers(struct trial *trial) {
     uint64_t sent = 0;
     for (int round = 0; round < trial->rounds; round++) {
         call_victim(trial, round);
-        if (trial->death == ASLEEP)
-            kill_asleep(producer, trial);
+        if (trial->death == ASLEEP) kill_asleep(producer, trial);
         while (send_one(producer, &trial->stream, sent))
             sent++;
         CHECK_EQUAL(errno, EOWNERDEAD);
@@ -468,8 +452,7 @@ static void send_at_the_last_moment(void *argument) {
         CHECK(shmq_send(producer, &number, sizeof number, -1) == 0);
         while (atomic_load(&duel->taken) == number)
             continue;
-        if (number % 2 == 0)
-            continue;
+        if (number % 2 == 0) continue;
         if (atomic_load(&producer->peer->ticket) - ticket < 2) /* it did not sleep this time */
             turns++;
         else if (turns > 0)
@@ -505,8 +488,7 @@ static void fight(const struct notifier_row *notifier) {
 
 TEST(a_message_wakes_a_consumer_that_is_just_falling_asleep) {
     for (size_t row = 0; row < NOTIFIERS_COUNT; row++)
-        if (NOTIFIERS[row].sleeps)
-            fight(&NOTIFIERS[row]);
+        if (NOTIFIERS[row].sleeps) fight(&NOTIFIERS[row]);
 }
 
 /* ---- What waiting costs -------------------------------------------------------------------- */
@@ -522,8 +504,7 @@ static void check_cost(const char *who, int64_t cpu_ms, int64_t start_ms) {
 
 TEST(two_seconds_without_a_message_cost_next_to_no_processor_time) {
     for (size_t row = 0; row < NOTIFIERS_COUNT; row++) {
-        if (!NOTIFIERS[row].sleeps)
-            continue;
+        if (!NOTIFIERS[row].sleeps) continue;
         const struct shmq_attr attr = {4096, 512, NOTIFIERS[row].kind, SHMQ_EPHEMERAL, 0};
         const char *name = check_name(NOTIFIERS[row].name);
         shmq *producer, *consumer;
