@@ -7,11 +7,15 @@
 
 static const int64_t SLICE_NS = 200 * OS_MS;
 
+/* How often an end looks at the ring before each sleep; and, if it cannot sleep, between two
+ * questions whether the peer lives (under a millisecond). */
+enum { LOOKS_LEAST = 16, LOOKS_MOST = 1024 };
+
 void doorbell_attach(struct shmq *q) {
     /* Relaxed: our own page, ours alone since the lease was taken. Odd: our predecessor died
      * asleep. */
     q->ticket = (shared_load(&q->own->ticket) + 1) & ~(uint64_t)1;
-    q->looks = q->notifier->fewest_looks;
+    q->looks = q->bells.notifier->polls ? LOOKS_MOST : LOOKS_LEAST;
     q->messages = shared_load(&q->own->messages);
     q->sleeps = shared_load(&q->own->sleeps);
     q->rings = shared_load(&q->own->rings);
@@ -21,7 +25,8 @@ void doorbell_attach(struct shmq *q) {
 static int ring_now(struct shmq *q, uint64_t ticket) {
     q->rung = ticket;
     shared_store(&q->own->rings, ++q->rings); /* relaxed: statistics */
-    return q->notifier->ring(&q->bells) == 0 ? 0 : shmq_damaged(q);
+    const struct notifier *notifier = q->bells.notifier;
+    return notifier->ring == NULL || notifier->ring(&q->bells) == 0 ? 0 : shmq_damaged(q);
 }
 
 int doorbell_answer(struct shmq *q, uint64_t ticket) {
@@ -47,15 +52,15 @@ static int look(struct shmq *q) { return ring_look(&q->ring) == 0 ? 0 : shmq_dam
 /* Looks a while before sleeping, and for longer where that has paid lately: a wake-up costs as
  * much as very many looks. */
 static int spin(struct shmq *q, uint64_t need) {
-    const struct notifier *notifier = q->notifier;
     for (uint32_t turn = 0; turn < q->looks; turn++) {
         shared_pause();
         if (look(q) != 0) return -1;
         if (!available(q, need)) continue;
-        q->looks = q->looks < notifier->most_looks / 2 ? 2 * q->looks : notifier->most_looks;
+        q->looks = q->looks < LOOKS_MOST / 2 ? 2 * q->looks : LOOKS_MOST;
         return 0;
     }
-    q->looks = q->looks / 2 > notifier->fewest_looks ? q->looks / 2 : notifier->fewest_looks;
+    if (!q->bells.notifier->polls)
+        q->looks = q->looks / 2 > LOOKS_LEAST ? q->looks / 2 : LOOKS_LEAST;
     return 0;
 }
 
@@ -72,25 +77,42 @@ static int ask_for_peer(struct shmq *q, uint64_t need) {
     return -1;
 }
 
-/* Steps 0 to 5, one slice at most. 0: ask again whether enough is available. */
-static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
-    const int64_t slice_ns = os_now() + SLICE_NS;
-    q->notifier->reset(&q->bells);
+/* Steps 0 to 3: from here on the other end rings. */
+static int lie_down(struct shmq *q, uint64_t need) {
+    if (q->bells.notifier->reset != NULL) q->bells.notifier->reset(&q->bells);
     /* The peer's cursor that makes `need` available. Relaxed: ordered by D4. */
     shared_store(&q->own->want, q->ring.own + need - q->ring.slack);
     q->ticket = (q->ticket + 1) | 1;
     shared_store_release(&q->own->ticket, q->ticket); /* D4: release, pairs with D3 */
     /* D1: step 2, pairs with D2. Between our ticket and the looks at the peer's cursor and life. */
     shared_barrier();
-    int result = look(q);
+    return look(q);
+}
+
+/* Step 5. Relaxed: a ringer who misses it rings in vain. */
+static void get_up(struct shmq *q) { shared_store(&q->own->ticket, ++q->ticket); }
+
+/* Steps 0 to 5, one slice at most. 0: ask again whether enough is available. */
+static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
+    const int64_t slice_ns = os_now() + SLICE_NS;
+    int result = lie_down(q, need);
     if (result == 0 && !available(q, need)) result = ask_for_peer(q, need);
     if (result == 0 && !available(q, need)) {
         shared_store(&q->own->sleeps, ++q->sleeps); /* relaxed: statistics */
-        result = q->notifier->wait(&q->bells, slice_ns < until_ns ? slice_ns : until_ns);
+        q->bells.forever = until_ns == INT64_MAX;
+        result = q->bells.notifier->wait(&q->bells, slice_ns < until_ns ? slice_ns : until_ns);
         if (result != 0 && errno != EINTR) result = shmq_damaged(q);
     }
-    shared_store(&q->own->ticket, ++q->ticket); /* relaxed: a ringer who misses it rings in vain */
+    get_up(q);
     return result;
+}
+
+int doorbell_arm(struct shmq *q, uint64_t need) {
+    uint64_t life;
+    if (lie_down(q, need) != 0) return -1;
+    if (!available(q, need) && life_of_peer(q, &life) == 0) return 0;
+    get_up(q);
+    return 1;
 }
 
 static int time_is_up(struct shmq *q, uint64_t need, int timeout_ms) {

@@ -30,6 +30,10 @@ int doorbell_announce(struct shmq *q);
  * -1: EAGAIN ETIMEDOUT EINTR EPIPE EOWNERDEAD EBADMSG. */
 int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms);
 
+/* Steps 0 to 3 alone. 1: `need` bytes are available, or the peer has gone; 0: a ring will tell, or
+ * the notifier that the peer has gone. -1: EBADMSG. */
+int doorbell_arm(struct shmq *q, uint64_t need);
+
 /* Step 4, when the peer holds an odd ticket. */
 int doorbell_answer(struct shmq *q, uint64_t ticket);
 

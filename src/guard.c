@@ -21,6 +21,7 @@ static void after_fork(void) { (void)pthread_mutex_unlock(&lock); }
 static void after_fork_in_child(void) {
     for (struct shmq *q = first; q != NULL; q = q->next) {
         region_disown(&q->region);
+        bells_disown(&q->bells);
         q->fault = EINVAL;
     }
     after_fork();

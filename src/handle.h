@@ -31,7 +31,6 @@ struct shmq {
     uint64_t ticket;
     uint64_t sleeps, rings;
     uint32_t looks; /* before the next sleep: adapts */
-    const struct notifier *notifier;
     struct bells bells;
     uint64_t old_life; /* the peer's life whose end is no news: life.h */
 

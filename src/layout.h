@@ -55,7 +55,7 @@ struct end_page {
     /* 0x100: who is there; written at open and close */
     shared_u64 life;     /* 0 nobody came yet, odd open, even closed properly */
     shared_u64 end_seen; /* consumer: the producer life whose end was reported; producer: 0 */
-    shared_u64 bell;     /* the notifier's own word of this end */
+    shared_u64 bell;     /* the notifier's own: signal, cond who we are; lock our gate; else 0 */
     char pad2[104];
     /* 0x180: statistics */
     shared_u64 messages; /* sent, or received */

@@ -10,23 +10,25 @@
 #include "notify.h"
 #include "shared.h"
 
-/* The kernel refuses a word that is gone (EFAULT). */
-static int futex_failed(void) {
-    if (errno != EINTR) errno = EBADMSG;
-    return -1;
+static int sem_open_bells(struct bells *bells) {
+    for (enum bell bell = MINE; bell <= THEIRS; bell++)
+        bells->at[bell] =
+            notify_is_items(bells, bell) ? &bells->meeting->items : &bells->meeting->space;
+    return 0;
 }
 
-static void sem_reset(struct bells *bells) { shared_store32(bells->mine, 0); }
+static void sem_reset(struct bells *bells) { shared_store32(bells->at[MINE], 0); }
 
 /* Down. */
 static int sem_wait_until(struct bells *bells, int64_t until_ns) {
-    if (shared_load32(bells->mine) == 0 && os_futex_wait(bells->mine, 0, until_ns) != 0) {
+    shared_u32 *const mine = bells->at[MINE];
+    if (shared_load32(mine) == 0 && os_futex_wait(mine, 0, until_ns) != 0) {
         if (errno == ETIMEDOUT) return 0;
-        if (errno != EAGAIN) return futex_failed();
+        if (errno != EAGAIN) return -1; /* EFAULT: the word is gone */
     }
-    uint32_t count = shared_load32(bells->mine);
+    uint32_t count = shared_load32(mine);
     if (count > 0) /* lost to a ringer: one needless look */
-        (void)shared_swap32(bells->mine, count, count - 1);
+        (void)shared_swap32(mine, count, count - 1);
     return 0;
 }
 
@@ -34,17 +36,17 @@ static int sem_wait_until(struct bells *bells, int64_t until_ns) {
  * suffices. */
 static int sem_ring(struct bells *bells) {
     enum { TRIES = 8 };
+    shared_u32 *const theirs = bells->at[THEIRS];
     for (int try = 0; try < TRIES; try++) {
-        uint32_t count = shared_load32(bells->theirs);
-        if (count == UINT32_MAX || shared_swap32(bells->theirs, count, count + 1)) break;
+        uint32_t count = shared_load32(theirs);
+        if (count == UINT32_MAX || shared_swap32(theirs, count, count + 1)) break;
     }
-    return os_futex_wake(bells->theirs, 1) < 0 ? futex_failed() : 0;
+    return os_futex_wake(theirs, 1) < 0 ? -1 : 0;
 }
 
 const struct notifier shmq_notify_sem = {
     .name = "sem",
-    .fewest_looks = 16,
-    .most_looks = 1024,
+    .open = sem_open_bells,
     .reset = sem_reset,
     .wait = sem_wait_until,
     .ring = sem_ring,

@@ -4,8 +4,6 @@
 
 #include "notify.h"
 
-static void spin_reset(struct bells *bells) { (void)bells; }
-
 static int spin_wait(struct bells *bells, int64_t until_ns) {
     (void)bells;
     (void)until_ns;
@@ -13,16 +11,8 @@ static int spin_wait(struct bells *bells, int64_t until_ns) {
     return 0;
 }
 
-static int spin_ring(struct bells *bells) {
-    (void)bells;
-    return 0;
-}
-
 const struct notifier shmq_notify_spin = {
     .name = "spin",
-    .fewest_looks = 1000, /* between two questions whether the peer lives: under a millisecond */
-    .most_looks = 1000,
-    .reset = spin_reset,
+    .polls = true,
     .wait = spin_wait,
-    .ring = spin_ring,
 };

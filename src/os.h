@@ -48,11 +48,20 @@ static inline int os_open_unnamed(int directory) {
     return openat(directory, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 }
 
+/* What a descriptor stands for, as a path. */
+struct os_path {
+    char text[32];
+};
+
+static inline struct os_path os_self_path(int fd) {
+    struct os_path path;
+    (void)snprintf(path.text, sizeof path.text, "/proc/self/fd/%d", fd);
+    return path;
+}
+
 /* Gives an unnamed object its name; EEXIST if the name is taken. */
 static inline int os_link(int fd, int directory, const char *name) {
-    char path[32];
-    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    return linkat(AT_FDCWD, path, directory, name, AT_SYMLINK_FOLLOW);
+    return linkat(AT_FDCWD, os_self_path(fd).text, directory, name, AT_SYMLINK_FOLLOW);
 }
 
 static inline int os_unlink(int directory, const char *name) {
@@ -94,9 +103,11 @@ static inline ssize_t os_write(int fd, const void *from, size_t bytes, off_t off
     return pwrite(fd, from, bytes, offset);
 }
 
+/* Leaves errno alone. Linux always gives the descriptor back; there is nothing to repeat. */
 static inline void os_close(int fd) {
-    if (fd >= 0)
-        (void)close(fd); /* Linux always gives the descriptor back; there is nothing to repeat */
+    int error = errno;
+    if (fd >= 0) (void)close(fd);
+    errno = error;
 }
 
 /* One byte of an object, locked for this open file description. type: F_RDLCK, F_WRLCK, F_UNLCK.
@@ -118,13 +129,9 @@ static inline void *os_reserve(size_t bytes) {
     return mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
 
-static inline int os_map(void *at, size_t bytes, int fd, off_t offset) {
-    void *mapped = mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, offset);
+static inline int os_map(void *at, size_t bytes, int protection, int fd, size_t offset) {
+    void *mapped = mmap(at, bytes, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
     return mapped == MAP_FAILED ? -1 : 0;
-}
-
-static inline int os_protect(void *at, size_t bytes, int protection) {
-    return mprotect(at, bytes, protection);
 }
 
 static inline void os_unmap(void *at, size_t bytes) {

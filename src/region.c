@@ -13,8 +13,7 @@ enum {
     DEFAULT_MODE = 0600,
     ANY_OWNER = 077,               /* bits of a mode: who gives any of them expects other users */
     LIFE_CYCLE_PATIENCE_MS = 1000, /* then EBUSY: a stopped holder stalls nobody for ever */
-    ALLOCATE_STEP = 16 << 20,      /* bytes at a time, at most and at least */
-    ALLOCATE_LEAST = 64 << 10,
+    ALLOCATE_STEP = 256 << 10,     /* bytes at a time: quicker than any timer that interrupts it */
     LEAST_TRIES = 4
 };
 static const unsigned FLAGS_KNOWN =
@@ -22,8 +21,7 @@ static const unsigned FLAGS_KNOWN =
 static const unsigned FLAGS_BUILT = SHMQ_EPHEMERAL;
 static const char SHARED_MEMORY_DIRECTORY[] = "/dev/shm";
 
-/* What the kernel says of a path or a file system, in the words of the interface. Returns -1. */
-static int fail_as_documented(void) {
+int region_fail(void) {
     switch (errno) {
     case ETXTBSY: /* a program that runs */ return fail(EPROTO);
     case ENOTDIR: return fail(ENOENT);
@@ -48,40 +46,18 @@ static int resolve(struct region *region, const char *path) {
     memcpy(directory, path, directory_length);
     directory[directory_length] = '\0';
     region->directory = os_open_directory(slash == path ? SHARED_MEMORY_DIRECTORY : directory);
-    return region->directory < 0 ? fail_as_documented() : 0;
+    return region->directory < 0 ? region_fail() : 0;
 }
 
 /* ---- The header ---------------------------------------------------------------------------- */
 
-/* Fills in the header of a queue to be created, all but the instance. */
-static int plan(struct header *header, const struct shmq_attr *attr) {
-    uint64_t page = os_page_size();
-    uint64_t wanted = attr->capacity == 0 ? DEFAULT_CAPACITY : attr->capacity;
-    uint64_t capacity = page;
-    while (capacity < wanted && capacity <= SIZE_MAX / 8)
-        capacity *= 2;
-    if (capacity < wanted) return fail(EINVAL);
-    uint64_t longest = capacity - RECORD_HEADER;
-    if (longest > UINT32_MAX) longest = UINT32_MAX;
-    uint64_t max_message = attr->max_message;
-    if (max_message == 0) max_message = capacity / 4 < longest ? capacity / 4 : longest;
-    if (max_message > longest || attr->notify > SHMQ_NOTIFY_SPIN ||
-        (attr->flags & ~FLAGS_KNOWN) != 0)
-        return fail(EINVAL);
-    *header = (struct header){
-        .magic = SHMQ_MAGIC,
-        .abi = SHMQ_ABI,
-        .page_size = (uint32_t)page,
-        .object_size = PAGE_RING * page + capacity,
-        .capacity = capacity,
-        .max_message = max_message,
-        .notify = attr->notify,
-        .flags = attr->flags,
-    };
-    return 0;
+/* Of libc, if this notifier keeps something of it in shared memory. */
+static uint64_t fingerprint_of(const struct notifier *notifier) {
+    return notifier->fingerprint == NULL ? 0 : notifier->fingerprint();
 }
 
 static bool header_is_sound(const struct header *header, uint64_t object_size) {
+    const struct notifier *notifier = notifier_of(header->notify);
     return header->magic == SHMQ_MAGIC && header->abi == SHMQ_ABI &&
            header->page_size == os_page_size() && header->capacity >= header->page_size &&
            header->capacity <= SIZE_MAX / 4 && (header->capacity & (header->capacity - 1)) == 0 &&
@@ -89,15 +65,41 @@ static bool header_is_sound(const struct header *header, uint64_t object_size) {
            object_size == PAGE_RING * (uint64_t)header->page_size + header->capacity &&
            header->max_message > 0 && header->max_message <= header->capacity - RECORD_HEADER &&
            header->max_message <= UINT32_MAX && (uint32_t)header->instance != 0 &&
-           header->notify <= SHMQ_NOTIFY_SPIN && (header->flags & ~FLAGS_KNOWN) == 0 &&
-           header->fingerprint == 0;
+           (header->flags & ~FLAGS_KNOWN) == 0 && notifier != NULL &&
+           header->fingerprint == fingerprint_of(notifier);
 }
 
-/* Whether this build can serve such a queue. */
+/* Whether this build and this process can serve such a queue. */
 static int supported(const struct header *header) {
-    if ((header->flags & ~FLAGS_BUILT) != 0 || notifier_of(header->notify) == NULL)
-        return fail(ENOTSUP);
-    return 0;
+    const struct notifier *notifier = notifier_of(header->notify);
+    if ((header->flags & ~FLAGS_BUILT) != 0) return fail(ENOTSUP);
+    return notifier->check == NULL ? 0 : notifier->check();
+}
+
+/* Fills in the header of a queue to be created. */
+static int plan(struct header *header, const struct shmq_attr *attr) {
+    const struct notifier *notifier = notifier_of(attr->notify);
+    uint64_t page = os_page_size();
+    uint64_t wanted = attr->capacity == 0 ? DEFAULT_CAPACITY : attr->capacity;
+    uint64_t capacity = page;
+    while (capacity < wanted && capacity <= SIZE_MAX / 8)
+        capacity *= 2;
+    if (capacity < wanted || notifier == NULL) return fail(EINVAL);
+    uint64_t quarter = capacity / 4 < UINT32_MAX ? capacity / 4 : UINT32_MAX;
+    *header = (struct header){
+        .magic = SHMQ_MAGIC,
+        .abi = SHMQ_ABI,
+        .page_size = (uint32_t)page,
+        .object_size = PAGE_RING * page + capacity,
+        .capacity = capacity,
+        .max_message = attr->max_message == 0 ? quarter : attr->max_message,
+        .notify = attr->notify,
+        .flags = attr->flags,
+        .fingerprint = fingerprint_of(notifier),
+    };
+    while ((uint32_t)header->instance == 0)
+        if (os_random(&header->instance, sizeof header->instance) != 0) return -1;
+    return header_is_sound(header, header->object_size) ? supported(header) : fail(EINVAL);
 }
 
 static bool owner_is_welcome(const struct stat *status, mode_t mode) {
@@ -107,44 +109,48 @@ static bool owner_is_welcome(const struct stat *status, mode_t mode) {
 /* Opens what the name means now and reads its header; EPROTO if it is no queue of any version.
  * With pread: an object that was truncated cannot fault there. */
 static int open_existing(struct region *region, mode_t mode, struct stat *status) {
-    if (os_stat_name(region->directory, region->name, status) != 0) return fail_as_documented();
+    if (os_stat_name(region->directory, region->name, status) != 0) return region_fail();
     if (!S_ISREG(status->st_mode) && !S_ISLNK(status->st_mode))
         return fail(EPROTO); /* to open a device would be to use it */
     region->object = os_open_existing(region->directory, region->name); /* ELOOP: a link */
-    if (region->object < 0 || os_stat(region->object, status) != 0) return fail_as_documented();
+    if (region->object < 0 || os_stat(region->object, status) != 0) return region_fail();
     if (!owner_is_welcome(status, mode)) return fail(EACCES);
     if (!S_ISREG(status->st_mode)) return fail(EPROTO);
     region->header = (struct header){.magic = 0};
     ssize_t got = os_read(region->object, &region->header, sizeof region->header, 0);
-    if (got < 0) return fail_as_documented();
+    if (got < 0) return region_fail();
     bool marked = got >= (ssize_t)sizeof(uint64_t) && region->header.magic == SHMQ_MAGIC;
     return marked ? 0 : fail(EPROTO);
 }
 
 /* ---- Mapping ------------------------------------------------------------------------------- */
 
-/* Maps what `end` may see. */
+/* Maps what `end` may see; the header page stays out of reach. */
 static int map(struct region *region, enum shmq_end end) {
     const size_t page = region->header.page_size;
     const size_t capacity = (size_t)region->header.capacity;
-    const size_t bytes = PAGE_RING * page + 2 * capacity;
+    const size_t ring = PAGE_RING * page;
+    const size_t bytes = ring + 2 * capacity;
+    const int producers = end == SHMQ_PRODUCER ? PROT_READ | PROT_WRITE : PROT_READ;
+    const int consumers = end == SHMQ_CONSUMER ? PROT_READ | PROT_WRITE : PROT_READ;
+    const int object = region->object;
     unsigned char *base = os_reserve(bytes);
     if (base == MAP_FAILED) return -1;
     region->base = base;
     region->mapped_bytes = bytes;
-    const size_t ring = PAGE_RING * page;
-    const size_t peer = (end == SHMQ_PRODUCER ? PAGE_CONSUMER : PAGE_PRODUCER) * page;
-    region->ring = base + ring;
-    if (os_map(base, ring + capacity, region->object, 0) != 0 ||
-        os_map(region->ring + capacity, capacity, region->object, (off_t)ring) != 0 ||
-        os_protect(base, page, PROT_NONE) != 0 || os_protect(base + peer, page, PROT_READ) != 0 ||
-        (end == SHMQ_CONSUMER && os_protect(region->ring, 2 * capacity, PROT_READ) != 0) ||
-        os_advise(base, bytes, MADV_DONTFORK) != 0 || os_advise(base, bytes, MADV_DONTDUMP) != 0)
-        return -1;
     region->end[SHMQ_PRODUCER] = (struct end_page *)(void *)(base + PAGE_PRODUCER * page);
     region->end[SHMQ_CONSUMER] = (struct end_page *)(void *)(base + PAGE_CONSUMER * page);
     region->meeting = (struct meeting *)(void *)(base + PAGE_MEETING * page);
-    return 0;
+    region->ring = base + ring;
+    if (os_map(base + PAGE_PRODUCER * page, page, producers, object, PAGE_PRODUCER * page) != 0 ||
+        os_map(base + PAGE_CONSUMER * page, page, consumers, object, PAGE_CONSUMER * page) != 0 ||
+        os_map(region->meeting, page, PROT_READ | PROT_WRITE, object, PAGE_MEETING * page) != 0 ||
+        os_map(region->ring, capacity, producers, object, ring) != 0 ||
+        os_map(region->ring + capacity, capacity, producers, object, ring) != 0)
+        return -1;
+    return os_advise(base, bytes, MADV_DONTFORK) == 0 && os_advise(base, bytes, MADV_DONTDUMP) == 0
+               ? 0
+               : -1;
 }
 
 /* Gives back all of an object: leases, mapping, descriptor. */
@@ -158,10 +164,8 @@ static void let_go(struct region *region) {
 }
 
 void region_close(struct region *region) {
-    int error = errno;
     let_go(region);
     region_disown(region);
-    errno = error;
 }
 
 void region_disown(struct region *region) {
@@ -174,15 +178,12 @@ void region_disown(struct region *region) {
 /* ---- Creating ------------------------------------------------------------------------------ */
 
 static int allocate(int object, uint64_t bytes) {
-    uint64_t most = ALLOCATE_STEP;
     for (uint64_t done = 0; done < bytes;) {
-        uint64_t step = bytes - done < most ? bytes - done : most;
+        uint64_t step = bytes - done < ALLOCATE_STEP ? bytes - done : ALLOCATE_STEP;
         if (os_allocate(object, (off_t)done, (off_t)step) == 0)
             done += step;
         else if (errno != EINTR)
-            return fail_as_documented();
-        else if (most > ALLOCATE_LEAST)
-            most /= 2; /* a signal undid the step: with a timer that fires often, too large a one */
+            return region_fail();
     }
     return 0;
 }
@@ -191,11 +192,8 @@ static int allocate(int object, uint64_t bytes) {
  * ENOSPC now and not a SIGBUS later. */
 static int build(struct region *region, mode_t mode) {
     region->object = os_open_unnamed(region->directory);
-    if (region->object < 0) return errno == EISDIR ? fail(ENOTSUP) : fail_as_documented();
-    struct header *header = &region->header;
-    do {
-        if (os_random(&header->instance, sizeof header->instance) != 0) return -1;
-    } while ((uint32_t)header->instance == 0);
+    if (region->object < 0) return errno == EISDIR ? fail(ENOTSUP) : region_fail();
+    const struct header *header = &region->header;
     /* Beyond the limit the kernel would send SIGXFSZ. And what cannot fit must not fill the file
      * system before it fails: where that is as large as memory, other processes would die. */
     if (header->object_size > os_file_size_limit() ||
@@ -205,7 +203,7 @@ static int build(struct region *region, mode_t mode) {
         allocate(region->object, header->object_size) != 0)
         return -1;
     ssize_t put = os_write(region->object, header, sizeof *header, 0);
-    if (put < 0) return fail_as_documented();
+    if (put < 0) return region_fail();
     return put == (ssize_t)sizeof *header ? 0 : fail(ENOSPC);
 }
 
@@ -213,14 +211,15 @@ static int build(struct region *region, mode_t mode) {
  * what fails leaves nothing. EEXIST: the name is taken. */
 static int create(struct region *region, enum shmq_end end, const struct shmq_attr *attr) {
     mode_t mode = attr->mode == 0 ? DEFAULT_MODE : attr->mode;
-    if (plan(&region->header, attr) != 0 || supported(&region->header) != 0) return -1;
-    if (build(region, mode) != 0 ||
+    if (plan(&region->header, attr) != 0 || build(region, mode) != 0 ||
         lease_take(region->object, LEASE_LIFE_CYCLE, LEASE_SHARED) != 0 ||
         lease_take(region->object, region_role(end), LEASE_EXCLUSIVE) != 0 || map(region, end) != 0)
         return -1;
+    const struct notifier *notifier = notifier_of(region->header.notify);
+    if (notifier->format != NULL && notifier->format(region->meeting) != 0) return -1;
     if (os_link(region->object, region->directory, region->name) == 0) return 0;
     /* O_TMPFILE has just worked in this directory, so what is missing is /proc. */
-    return errno == ENOENT ? fail(ENOTSUP) : fail_as_documented();
+    return errno == ENOENT ? fail(ENOTSUP) : region_fail();
 }
 
 /* ---- Finding ------------------------------------------------------------------------------- */
@@ -230,7 +229,7 @@ static int check_name(const struct region *region) {
     struct stat ours, named;
     if (os_stat(region->object, &ours) != 0 ||
         os_stat_name(region->directory, region->name, &named) != 0)
-        return fail_as_documented();
+        return region_fail();
     bool same = ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
     return same ? 0 : fail(ENOENT);
 }
@@ -325,31 +324,50 @@ static bool has_ends(const struct region *region) {
     return lease_held(region->object, LEASE_PRODUCER) || lease_held(region->object, LEASE_CONSUMER);
 }
 
-/* Under the exclusive lease: is an ephemeral queue done with? Nobody moves the words now. */
-static bool is_over(const struct region *region) {
+/* Why a name goes. */
+enum farewell { UNLINKED, DRAINED, FAILED };
+
+/* Under the exclusive lease: may the name go? Nobody moves the words now. */
+static bool is_over(const struct region *region, enum farewell why) {
     struct end_page producer, consumer;
-    return !has_ends(region) && read_page(region, PAGE_PRODUCER, &producer) == 0 &&
-           read_page(region, PAGE_CONSUMER, &consumer) == 0 && producer.cursor == consumer.cursor &&
+    if (why == UNLINKED) return true;
+    if (has_ends(region) || read_page(region, PAGE_PRODUCER, &producer) != 0 ||
+        read_page(region, PAGE_CONSUMER, &consumer) != 0)
+        return false;
+    if (producer.life == 0 && consumer.life == 0) return why == FAILED;
+    return (region->header.flags & SHMQ_EPHEMERAL) != 0 && producer.cursor == consumer.cursor &&
            consumer.life != 0;
 }
 
+static void remove_doorbells(const struct region *region) {
+    const struct notifier *notifier = notifier_of(region->header.notify);
+    if (region->header.abi != SHMQ_ABI || notifier == NULL || notifier->remove == NULL) return;
+    notifier->remove(&(struct bells){.directory = region->directory,
+                                     .object = region->object,
+                                     .instance = region->header.instance});
+}
+
 /* Removes the name, if it still means our object; ENOENT if not. Holds the life-cycle lease
- * exclusively meanwhile. */
-static int remove_name(struct region *region, bool only_if_over, int64_t until_ns) {
+ * exclusively meanwhile. The name goes last: whoever is killed before has unlinked nothing, and
+ * the next who attaches makes the doorbells again. */
+static int remove_name(struct region *region, enum farewell why, int64_t until_ns) {
     if (lease_take_until(region->object, LEASE_LIFE_CYCLE, LEASE_EXCLUSIVE, until_ns) != 0)
         return -1;
     int result = check_name(region);
-    if (result == 0 && (!only_if_over || is_over(region)))
+    if (result == 0 && is_over(region, why)) {
+        remove_doorbells(region);
         result = os_unlink(region->directory, region->name);
+    }
     lease_drop(region->object, LEASE_LIFE_CYCLE);
     return result;
 }
 
-int region_retire(struct region *region, int64_t until_ns) {
-    if ((region->header.flags & SHMQ_EPHEMERAL) == 0 || region->object < 0) return 0;
+int region_retire(struct region *region, bool failed, int64_t until_ns) {
+    const bool ephemeral = (region->header.flags & SHMQ_EPHEMERAL) != 0;
+    if (region->object < 0 || !(ephemeral || failed)) return 0;
     if (has_ends(region))
         return 0; /* theirs to do: of two ends that close at once, the later sees no other */
-    int result = remove_name(region, true, until_ns);
+    int result = remove_name(region, failed ? FAILED : DRAINED, until_ns);
     return result != 0 && errno == ENOENT ? 0 : result; /* gone already: just as well */
 }
 
@@ -357,8 +375,8 @@ static int unlink_once(struct region *region, int64_t until_ns) {
     struct stat status;
     if (open_existing(region, ANY_OWNER, &status) != 0) /* the directory's rights decide */
         return -1;
-    if (remove_name(region, false, until_ns) == 0) return 0;
-    return errno == ENOENT ? fail(ESTALE) : fail_as_documented();
+    if (remove_name(region, UNLINKED, until_ns) == 0) return 0;
+    return errno == ENOENT ? fail(ESTALE) : region_fail();
 }
 
 int region_unlink(const char *path, int64_t until_ns) {

@@ -47,9 +47,12 @@ void region_disown(struct region *region);
 /* True if the object has lost its last name, so that nobody can come any more. */
 bool region_unlinked(const struct region *region);
 
-/* For an end that has dropped its role lease: unlinks an ephemeral queue that nobody uses and
- * that is drained. */
-int region_retire(struct region *region, int64_t until_ns);
+/* For an end that has dropped its role lease: unlinks the queue if nobody uses it and it is
+ * ephemeral and drained; or, for an end that failed to open, if nobody has ever used it. */
+int region_retire(struct region *region, bool failed, int64_t until_ns);
+
+/* What the kernel says of a path or a file system, in the words of the interface. Returns -1. */
+int region_fail(void);
 
 /* shmq_unlink. */
 int region_unlink(const char *path, int64_t until_ns);

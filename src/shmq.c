@@ -11,29 +11,39 @@
 
 /* ---- Opening and closing ------------------------------------------------------------------- */
 
-/* The parts that need no object: what remains once the region is mapped. */
-static int take_up(struct shmq *q, enum shmq_end end) {
+/* Opens the doorbells of a region that was just mapped. */
+static int open_bells(struct shmq *q, enum shmq_end end) {
     const struct region *region = &q->region;
-    const struct header *header = &region->header;
-    struct end_page *const producer = region->end[SHMQ_PRODUCER];
-    struct end_page *const consumer = region->end[SHMQ_CONSUMER];
-    struct meeting *const meeting = region->meeting;
     const bool produces = end == SHMQ_PRODUCER;
+    struct end_page *const peer = region->end[produces ? SHMQ_CONSUMER : SHMQ_PRODUCER];
     q->end = end;
-    q->own = produces ? producer : consumer;
-    q->peer = produces ? consumer : producer;
-    q->bells.mine = produces ? &meeting->space : &meeting->items;
-    q->bells.theirs = produces ? &meeting->items : &meeting->space;
-    q->notifier = notifier_of(header->notify);
-    const struct ring_memory memory = {
-        .tail = &producer->cursor,
-        .head = &consumer->cursor,
-        .bytes = region->ring,
-        .capacity = header->capacity,
-        .max_message = header->max_message,
-        .salt = (uint32_t)header->instance,
+    q->own = region->end[end];
+    q->peer = peer;
+    q->bells = (struct bells){
+        .notifier = notifier_of(region->header.notify),
+        .produces = produces,
+        .directory = region->directory,
+        .object = region->object,
+        .instance = region->header.instance,
+        .meeting = region->meeting,
+        .word = {&q->own->bell, &peer->bell},
     };
-    if (ring_attach(&q->ring, produces, &memory) != 0) return shmq_damaged(q);
+    if (bells_open(&q->bells) == 0) return 0;
+    return errno == ENOENT ? fail(ENOTSUP) : region_fail(); /* no /proc, no /dev/shm */
+}
+
+/* What remains then: takes up the ring and begins a life. */
+static int take_up(struct shmq *q) {
+    const struct region *region = &q->region;
+    const struct ring_memory memory = {
+        .tail = &region->end[SHMQ_PRODUCER]->cursor,
+        .head = &region->end[SHMQ_CONSUMER]->cursor,
+        .bytes = region->ring,
+        .capacity = region->header.capacity,
+        .max_message = region->header.max_message,
+        .salt = (uint32_t)region->header.instance,
+    };
+    if (ring_attach(&q->ring, q->end == SHMQ_PRODUCER, &memory) != 0) return shmq_damaged(q);
     doorbell_attach(q);
     life_begin(q);
     return doorbell_announce(q);
@@ -49,15 +59,18 @@ static struct shmq *new_handle(void) {
 static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int oflag,
                         const struct shmq_attr *attr, int64_t until_ns) {
     if (region_open(&q->region, name, end, oflag, attr, until_ns) != 0) return -1;
+    int result = open_bells(q, end);
     lease_drop(q->region.object, LEASE_LIFE_CYCLE);
-    if (take_up(q, end) == 0) {
+    if (result == 0) result = take_up(q);
+    if (result == 0) {
         guard_add(q);
         return 0;
     }
     int error = errno;
+    bells_close(&q->bells);
     /* An end that closed meanwhile may have left the unlinking to us. */
     lease_drop(q->region.object, region_role(end));
-    (void)region_retire(&q->region, until_ns);
+    (void)region_retire(&q->region, true, until_ns);
     region_close(&q->region);
     return fail(error);
 }
@@ -86,7 +99,8 @@ int shmq_attach_memory(struct shmq **handle, const struct region *region, enum s
     struct shmq *q = new_handle();
     if (q == NULL) return -1;
     q->region = *region;
-    if (take_up(q, end) != 0) {
+    if (open_bells(q, end) != 0 || take_up(q) != 0) {
+        bells_close(&q->bells);
         os_free_memory(q);
         return -1;
     }
@@ -107,8 +121,9 @@ int shmq_close(shmq *q) {
     const int64_t until_ns = region_deadline();
     guard_lock();
     guard_remove(q);
+    bells_close(&q->bells);
     lease_drop(q->region.object, region_role(q->end));
-    int result = proper ? region_retire(&q->region, until_ns) : 0;
+    int result = proper ? region_retire(&q->region, false, until_ns) : 0;
     region_close(&q->region);
     guard_unlock();
     os_free_memory(q);
@@ -261,8 +276,15 @@ int shmq_stat(shmq *q, struct shmq_stat *stat) {
     return 0;
 }
 
-int shmq_fd(shmq *q) { return check_open(q) == 0 ? fail(ENOTSUP) : -1; }
+int shmq_fd(shmq *q) {
+    if (check_open(q) != 0) return -1;
+    return q->bells.notifier->pollable ? q->bells.fd[MINE] : fail(ENOTSUP);
+}
 
-int shmq_arm(shmq *q) { return check_open(q) == 0 ? fail(ENOTSUP) : -1; }
+int shmq_arm(shmq *q) {
+    if (shmq_fd(q) < 0) return -1;
+    const uint64_t space = ring_record_bytes(q->ring.max_message);
+    return q->held != 0 ? 1 : doorbell_arm(q, q->end == SHMQ_PRODUCER ? space : RECORD_HEADER);
+}
 
 int shmq_guard_sigbus(void) { return fail(ENOTSUP); }

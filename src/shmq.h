@@ -26,7 +26,7 @@
  * errno          when
  * EAGAIN         the time-out was 0 and the call would have waited
  * ETIMEDOUT      time ran out
- * EINTR          a signal handler ran while waiting (spin cannot tell and goes on)
+ * EINTR          a signal handler ran while waiting (cond, lock and spin cannot tell and go on)
  * EPIPE          recv, peek: the ring is drained and the last producer closed properly. send,
  *                reserve, drain: the consumer that was there has closed. Or the queue is unlinked,
  *                nobody is at its other end and nobody can come
@@ -37,8 +37,10 @@
  *                answers the same
  * EBUSY          that end is taken; the life cycle is held by someone for over 1 s; something is
  *                reserved
- * EPROTO         something is there but it is no queue of this ABI (magic, version, sizes)
- * ENOTSUP        this environment, file system or build cannot give what was asked for
+ * EPROTO         something is there but it is no queue of this ABI (magic, version, sizes; for
+ *                named and cond another libc)
+ * ENOTSUP        this environment, file system or build cannot give what the notifier or a flag
+ *                needs
  * EEXIST ENOENT EACCES ELOOP ENOSPC ENAMETOOLONG
  *                O_EXCL and it exists; no queue; not ours; symbolic link; full; name
  * EPERM EMFILE ENFILE ENOMEM
@@ -60,15 +62,17 @@ typedef struct shmq shmq; /* one end of a queue, opened by this process */
 
 enum shmq_end { SHMQ_PRODUCER, SHMQ_CONSUMER };
 
-/* How a sleeper is woken. Chosen when the queue is created. This version builds SEM and SPIN;
- * the others are ENOTSUP. */
+/* How a sleeper is woken. Chosen when the queue is created. */
 enum shmq_notify {
     SHMQ_NOTIFY_SEM,    /* a counting semaphore in the region, on a futex: the default */
-    SHMQ_NOTIFY_NAMED,  /* two POSIX named semaphores */
-    SHMQ_NOTIFY_COND,   /* a process-shared mutex and condition variable; does not survive deaths */
-    SHMQ_NOTIFY_FIFO,   /* a FIFO: the one with a descriptor to poll */
-    SHMQ_NOTIFY_SIGNAL, /* SIGURG */
-    SHMQ_NOTIFY_LOCK,   /* file locks */
+    SHMQ_NOTIFY_NAMED,  /* two POSIX named semaphores. For ends that trust each other */
+    SHMQ_NOTIFY_COND,   /* a process-shared mutex and condition variable. For ends that trust each
+                         * other, in one PID namespace; the death of one may hang the other */
+    SHMQ_NOTIFY_FIFO,   /* a FIFO: shmq_fd joins event loops, and a death is noticed at once */
+    SHMQ_NOTIFY_SIGNAL, /* SIGURG, which the caller must have blocked, in all its threads, or
+                         * shmq_open is ENOTSUP; for ends of one user in one PID namespace */
+    SHMQ_NOTIFY_LOCK,   /* file locks: a wait for ever notices a death at once; one with a time-out
+                         * naps and looks again */
     SHMQ_NOTIFY_SPIN    /* polls: burns a core */
 };
 
@@ -163,10 +167,18 @@ int shmq_drain(shmq *q, int timeout_ms);
 /* A snapshot; never waits. Errors: EINVAL EBADMSG. */
 int shmq_stat(shmq *q, struct shmq_stat *stat);
 
-/* For poll, select and epoll, with the fifo notifier and single ends: the descriptor (the
- * queue's own, do not read or close it). ENOTSUP. */
+/* For poll, select and epoll, with the fifo notifier: a descriptor that becomes readable. It is
+ * the queue's own and valid until shmq_close: do not read, write or close it.
+ * Errors: EINVAL EBADMSG ENOTSUP (another notifier). */
 int shmq_fd(shmq *q);
-/* 1: a message (space) is there now; 0: shmq_fd's descriptor will become readable. ENOTSUP. */
+
+/* Call it before each wait for shmq_fd's descriptor. 1: do not wait, the next call says something
+ * now: a message is there (producer: room for one of max_message bytes), or the other end has
+ * gone. 0: wait, the descriptor becomes readable when that changes. Never waits itself.
+ * Once the other end has gone, the answer is 1 until somebody comes again, and the descriptor may
+ * stay readable: take it out of the set. If somebody deletes the queue's FIFOs, no ring arrives: a
+ * loop that must survive that asks again once a second or so.
+ * Errors: EINVAL EBADMSG ENOTSUP (another notifier). */
 int shmq_arm(shmq *q);
 
 /* Survive others who truncate the object: a SIGBUS in a queue's region becomes EBADMSG. ENOTSUP. */

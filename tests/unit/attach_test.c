@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "layout.h"
+#include "notifiers.h"
 #include "shmq.h"
 
 enum { CAPACITY = 4096, PAGES = 4 * 4096, OBJECT = PAGES + CAPACITY };
@@ -40,8 +41,9 @@ static void check_no_queue(const char *name, int error) {
 }
 
 static void make_queue(const char *name) {
+    const struct shmq_attr attr = {.capacity = CAPACITY, .notify = notifier_now->kind};
     shmq *q;
-    CHECK(shmq_open(&q, name, SHMQ_PRODUCER, O_CREAT | O_EXCL, &SMALL) == 0);
+    CHECK(shmq_open(&q, name, SHMQ_PRODUCER, O_CREAT | O_EXCL, &attr) == 0);
     CHECK(shmq_close(q) == 0);
 }
 
@@ -91,13 +93,26 @@ static void check_untouched(const char *name, const char *text, unsigned links) 
 static int verdict(const struct header *header, const struct header *sound) {
     if (header->magic != sound->magic || header->abi != sound->abi ||
         header->page_size != sound->page_size || header->object_size != sound->object_size ||
-        header->capacity != sound->capacity || header->fingerprint != 0)
+        header->capacity != sound->capacity || header->notify > SHMQ_NOTIFY_SPIN)
         return EPROTO;
     if (header->max_message == 0 || header->max_message > CAPACITY - RECORD_HEADER) return EPROTO;
     if ((uint32_t)header->instance == 0) return EPROTO;
-    if (header->notify > SHMQ_NOTIFY_SPIN || header->flags > 15) return EPROTO;
-    if (header->notify != SHMQ_NOTIFY_SEM && header->notify != SHMQ_NOTIFY_SPIN) return ENOTSUP;
+    if (header->flags > 15) return EPROTO;
+    /* A fingerprint is zero, or that of its notifier, and no two have the same. */
+    const uint64_t fingerprint = header->notify == sound->notify ? sound->fingerprint : 0;
+    const bool other = header->notify != sound->notify;
+    if (header->fingerprint != fingerprint || (other && NOTIFIERS[header->notify].trusts))
+        return EPROTO;
     return (header->flags & ~(uint32_t)SHMQ_EPHEMERAL) != 0 ? ENOTSUP : 0;
+}
+
+/* The doorbells that an open has made for a header which is not the queue's own. */
+static void remove_doorbells(const char *name, const struct header *header) {
+    const struct notifier_row *before = notifier_now;
+    notifier_now = &NOTIFIERS[header->notify];
+    for (int items = 0; notifier_now->prefix != NULL && items <= 1; items++)
+        CHECK(unlink(notifier_path(name, header->instance, items != 0)) == 0);
+    notifier_now = before;
 }
 
 static void try_header(const char *name, int fd, const struct header *header,
@@ -112,6 +127,7 @@ static void try_header(const char *name, int fd, const struct header *header,
     shmq *q; /* not closed by a consumer: that might unlink it */
     CHECK(shmq_open(&q, name, SHMQ_PRODUCER, 0, NULL) == 0);
     CHECK(shmq_close(q) == 0);
+    remove_doorbells(name, header);
 }
 
 static const struct field {
@@ -127,7 +143,7 @@ static const struct field {
 static void try_value(const char *name, int fd, const struct field *field, uint64_t value,
                       const struct header *sound) {
     struct header header = *sound;
-    check_note("%s = 0x%llx", field->name, (unsigned long long)value);
+    check_note("%s, %s = 0x%llx", notifier_now->name, field->name, (unsigned long long)value);
     memcpy((char *)&header + field->at, &value, field->bytes); /* little-endian, as the magic is */
     try_header(name, fd, &header, sound);
 }
@@ -147,7 +163,7 @@ static void try_field(const char *name, int fd, const struct field *field,
         try_value(name, fd, field, check_random(), sound);
 }
 
-TEST_EVERYWHERE(a_queue_with_any_wrong_word_in_its_header_is_refused) {
+TEST_NOTIFIERS_EVERYWHERE(a_queue_with_any_wrong_word_in_its_header_is_refused) {
     struct header sound;
     make_queue(name);
     int fd = raw_open(name);
@@ -225,7 +241,7 @@ TEST_EVERYWHERE(a_queue_that_was_truncated_or_grown_is_refused) {
     }
 }
 
-TEST_EVERYWHERE(cursors_that_make_no_sense_are_refused) {
+TEST_NOTIFIERS_EVERYWHERE(cursors_that_make_no_sense_are_refused) {
     static const struct {
         uint64_t tail, head;
     } rows[] = {{4, 0},
@@ -546,6 +562,7 @@ TEST_EVERYWHERE(a_file_size_limit_that_is_too_small_is_told_and_sends_no_signal)
 
 /* How many more descriptors this open needs than are there; at each number below, EMFILE. */
 static int starve(const char *name, int oflag) {
+    const struct shmq_attr attr = {.capacity = CAPACITY, .notify = notifier_now->kind};
     struct rlimit all, few;
     shmq *q = NULL;
     int lowest = dup(0); /* the lowest free number */
@@ -556,7 +573,7 @@ static int starve(const char *name, int oflag) {
         const int descriptors = check_descriptors(), mappings = check_mappings();
         few = (struct rlimit){(rlim_t)(lowest + spare), all.rlim_max};
         CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
-        const int error = shmq_open(&q, name, SHMQ_PRODUCER, oflag, &SMALL) == 0 ? 0 : errno;
+        const int error = shmq_open(&q, name, SHMQ_PRODUCER, oflag, &attr) == 0 ? 0 : errno;
         CHECK(setrlimit(RLIMIT_NOFILE, &all) == 0);
         if (error == 0) break;
         CHECK_EQUAL(error, EMFILE);
@@ -567,10 +584,13 @@ static int starve(const char *name, int oflag) {
     return spare;
 }
 
-TEST_EVERYWHERE(without_free_descriptors_nothing_is_opened_and_none_is_lost) {
-    CHECK_EQUAL(starve(name, O_CREAT), 2); /* the directory and the object */
-    CHECK_EQUAL(starve(name, O_CREAT), 2);
-    CHECK_EQUAL(starve(name, 0), 2);
+TEST_NOTIFIERS_EVERYWHERE(without_free_descriptors_nothing_is_opened_and_none_is_lost) {
+    /* The directory and the object; then what the notifier needs, some of it for a moment only. */
+    static const int more[NOTIFIERS_COUNT][2] = {
+        [SHMQ_NOTIFY_NAMED] = {2, 1}, [SHMQ_NOTIFY_FIFO] = {3, 3}, [SHMQ_NOTIFY_SIGNAL] = {0, 1}};
+    CHECK_EQUAL(starve(name, O_CREAT), 2 + more[notifier_now->kind][0]);
+    CHECK_EQUAL(starve(name, O_CREAT), 2 + more[notifier_now->kind][1]);
+    CHECK_EQUAL(starve(name, 0), 2 + more[notifier_now->kind][1]);
     CHECK(shmq_unlink(name) == 0);
 }
 

@@ -11,19 +11,7 @@
 #include <unistd.h>
 
 #include "handle.h"
-
-/* A notifier joins all tests here by its line. */
-static const struct notifier_row {
-    const char *name;
-    unsigned kind;
-    bool built;
-} NOTIFIERS[] = {
-    {"sem", SHMQ_NOTIFY_SEM, true},        {"named", SHMQ_NOTIFY_NAMED, false},
-    {"cond", SHMQ_NOTIFY_COND, false},     {"fifo", SHMQ_NOTIFY_FIFO, false},
-    {"signal", SHMQ_NOTIFY_SIGNAL, false}, {"lock", SHMQ_NOTIFY_LOCK, false},
-    {"spin", SHMQ_NOTIFY_SPIN, true},
-};
-enum { NOTIFIERS_COUNT = sizeof NOTIFIERS / sizeof NOTIFIERS[0] };
+#include "notifiers.h"
 
 /* A queue of one page and its two ends, all in this process. */
 struct pair {
@@ -61,7 +49,7 @@ static void close_pair(struct pair *q) {
 
 static void with_every_notifier(pair_body *body) {
     for (size_t row = 0; row < NOTIFIERS_COUNT; row++) {
-        if (!NOTIFIERS[row].built) continue;
+        if (!notifier_works_here(&NOTIFIERS[row])) continue;
         struct pair q;
         const struct shmq_attr attr = {
             .capacity = 1, .max_message = MAX_MESSAGE, .notify = NOTIFIERS[row].kind};
@@ -779,14 +767,9 @@ TEST(whoever_attaches_takes_the_queue_as_it_was_created) {
     CHECK(shmq_unlink(name) == 0);
 }
 
-TEST(notifiers_and_flags_that_are_not_built_are_not_supported) {
+TEST(flags_that_are_not_built_are_not_supported) {
     static const unsigned flags[] = {SHMQ_MANY_PRODUCERS, SHMQ_MANY_CONSUMERS, SHMQ_CHECKSUM,
                                      SHMQ_MANY_PRODUCERS | SHMQ_EPHEMERAL};
-    for (size_t row = 0; row < NOTIFIERS_COUNT; row++) {
-        if (NOTIFIERS[row].built) continue;
-        check_note("notifier %s", NOTIFIERS[row].name);
-        check_refused(&(struct shmq_attr){.notify = NOTIFIERS[row].kind}, ENOTSUP);
-    }
     for (size_t row = 0; row < sizeof flags / sizeof flags[0]; row++) {
         check_note("flags %u", flags[row]);
         check_refused(&(struct shmq_attr){.flags = flags[row]}, ENOTSUP);

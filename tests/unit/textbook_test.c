@@ -12,13 +12,14 @@
 #include <unistd.h>
 
 #include "layout.h"
+#include "notifiers.h"
 #include "shmq.h"
 
-static const struct shmq_attr SMALL = {.capacity = 4096, .flags = SHMQ_EPHEMERAL};
-
 static shmq *enter(const char *name, enum shmq_end end) {
+    const struct shmq_attr attr = {
+        .capacity = 4096, .notify = notifier_now->kind, .flags = SHMQ_EPHEMERAL};
     shmq *q;
-    CHECK(shmq_open(&q, name, end, O_CREAT, &SMALL) == 0);
+    CHECK(shmq_open(&q, name, end, O_CREAT, &attr) == 0);
     return q;
 }
 
@@ -27,8 +28,7 @@ static void leave(shmq *q) { CHECK(shmq_close(q) == 0); }
 static bool exists(const char *name) { return access(check_path(name), F_OK) == 0; }
 
 /* The sample: strcpy(shared, argv[1]), whatever its length. */
-TEST(overflow_by_strcpy) {
-    const char *name = check_name("q");
+TEST_NOTIFIERS(overflow_by_strcpy) {
     shmq *producer = enter(name, SHMQ_PRODUCER), *consumer = enter(name, SHMQ_CONSUMER);
     char text[8192], got[4096];
     memset(text, 'A', sizeof text);
@@ -81,9 +81,9 @@ static void check_hello(shmq *consumer) {
 }
 
 /* The sample: the consumer opens what only the producer creates. */
-TEST(consumer_must_not_start_first) {
+TEST_NOTIFIERS(consumer_must_not_start_first) {
     struct visit *visit = check_shared(sizeof *visit);
-    visit->name = check_name("q");
+    visit->name = name;
     for (int consumer_first = 0; consumer_first <= 1; consumer_first++) {
         shmq *consumer = consumer_first ? enter(visit->name, SHMQ_CONSUMER) : NULL;
         pid_t producer = check_spawn(send_hello, visit);
@@ -143,8 +143,7 @@ TEST_EVERYWHERE(race_between_creating_and_sizing) {
 }
 
 /* The sample: the producer sleeps two seconds before it unlinks, and hopes. */
-TEST(sleep_before_unlink) {
-    const char *name = check_name("q");
+TEST_NOTIFIERS(sleep_before_unlink) {
     shmq *producer = enter(name, SHMQ_PRODUCER), *consumer = enter(name, SHMQ_CONSUMER);
     CHECK(shmq_send(producer, "hello", 6, 0) == 0);
     CHECK_FAILS(shmq_drain(producer, 0), EAGAIN); /* known, not hoped for */
@@ -251,7 +250,7 @@ static void die_inside(void *argument) {
 
 /* The sample: whatever a crash leaves in /dev/shm stays there until someone finds it. Here the next
  * to use the name takes up what is there and clears it away. */
-TEST_EVERYWHERE(objects_left_behind) {
+TEST_NOTIFIERS_EVERYWHERE(objects_left_behind) {
     struct visit *visit = check_shared(sizeof *visit);
     visit->name = name;
     pid_t child = check_spawn(die_inside, visit);

@@ -2,19 +2,16 @@
  * a thread sanitizer sees every access of both. */
 #include "check.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "handle.h"
-
-/* A notifier joins all tests here by its line. */
-static const struct notifier_row {
-    const char *name;
-    unsigned kind;
-} NOTIFIERS[] = {{"sem", SHMQ_NOTIFY_SEM}, {"spin", SHMQ_NOTIFY_SPIN}};
-enum { NOTIFIERS_COUNT = sizeof NOTIFIERS / sizeof NOTIFIERS[0] };
+#include "lease.h"
+#include "notifiers.h"
 
 enum { PAGE = 4096, MESSAGES = 60000, LONGEST = 200 };
 
@@ -25,7 +22,7 @@ struct memory {
     void *pages;
 };
 
-static struct memory new_memory(size_t capacity, unsigned notify) {
+static struct memory new_memory(size_t capacity) {
     const size_t bytes = PAGE_RING * PAGE + (2 * capacity + PAGE - 1) / PAGE * PAGE;
     struct memory memory = {.pages = aligned_alloc(PAGE, bytes)};
     unsigned char *base = memory.pages;
@@ -36,14 +33,37 @@ static struct memory new_memory(size_t capacity, unsigned notify) {
         .object = -1,
         .header = {.capacity = capacity,
                    .max_message = capacity - RECORD_HEADER,
-                   .notify = notify,
+                   .notify = notifier_now->kind,
                    .instance = check_random() | 1},
         .end = {(struct end_page *)(void *)(base + PAGE_PRODUCER * PAGE),
                 (struct end_page *)(void *)(base + PAGE_CONSUMER * PAGE)},
         .meeting = (struct meeting *)(void *)(base + PAGE_MEETING * PAGE),
         .ring = base + PAGE_RING * PAGE,
     };
+    const struct notifier *notifier = notifier_of(notifier_now->kind);
+    if (notifier->format != NULL) CHECK(notifier->format(memory.region.meeting) == 0);
     return memory;
+}
+
+/* What notifiers use of a queue besides: a directory, and an object of which each end has an open
+ * file description of its own, with its role's lease. */
+static void open_object(struct region *region, enum shmq_end end) {
+    region->directory = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    region->object = open("object", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    CHECK(region->directory >= 0 && region->object >= 0);
+    CHECK(lease_take(region->object, region_role(end), LEASE_EXCLUSIVE) == 0);
+}
+
+static void free_memory(struct memory *memory) {
+    const struct notifier *notifier = notifier_of(notifier_now->kind);
+    open_object(&memory->region, SHMQ_PRODUCER);
+    const struct bells queue = {.directory = memory->region.directory,
+                                .object = memory->region.object,
+                                .instance = memory->region.header.instance};
+    if (notifier->remove != NULL) notifier->remove(&queue);
+    region_close(&memory->region);
+    CHECK(unlink("object") == 0);
+    free(memory->pages);
 }
 
 /* ---- A stream of numbered messages --------------------------------------------------------- */
@@ -72,25 +92,39 @@ struct job {
     bool detour; /* the consumer leaves and comes again now and then */
 };
 
+/* Of two threads that wait for SIGURG the kernel wakes either, and the other's wait is cut short
+ * as if by a handler. */
+static bool was_cut_short(void) {
+    return errno == EINTR && notifier_now->kind == SHMQ_NOTIFY_SIGNAL;
+}
+
 /* After a failed wait of the producer: the consumer is on its detour and will come again. */
 static void await_return(const struct job *job) {
+    if (was_cut_short()) return;
     CHECK_EQUAL(errno, EPIPE);
     CHECK(job->detour);
     sched_yield();
 }
 
 static shmq *attach(const struct job *job, enum shmq_end end) {
+    struct region region = *job->region;
     shmq *q;
-    CHECK(shmq_attach_memory(&q, job->region, end) == 0);
+    open_object(&region, end);
+    CHECK(shmq_attach_memory(&q, &region, end) == 0);
     return q;
+}
+
+static void expect_cut_short(void) {
+    if (!was_cut_short()) check_fail(__FILE__, __LINE__, "errno %s", strerrorname_np(errno));
 }
 
 static void send_one(shmq *producer, const struct job *job, unsigned number) {
     unsigned char buffer[LONGEST];
     const size_t length = length_of(number, job->longest);
     if (job->zero_copy) {
-        unsigned char *room = shmq_reserve(producer, length, -1);
-        CHECK(room != NULL);
+        unsigned char *room;
+        while ((room = shmq_reserve(producer, length, -1)) == NULL)
+            expect_cut_short();
         write_message(number, room, length);
         CHECK(shmq_commit(producer, length) == 0);
     } else {
@@ -105,13 +139,15 @@ static void take_one(shmq *consumer, const struct job *job, unsigned number) {
     const size_t wanted = length_of(number, job->longest);
     if (job->zero_copy) {
         size_t length;
-        const unsigned char *message = shmq_peek(consumer, &length, -1);
-        CHECK(message != NULL);
+        const unsigned char *message;
+        while ((message = shmq_peek(consumer, &length, -1)) == NULL)
+            expect_cut_short();
         check_message(number, message, length, wanted);
         CHECK(shmq_release(consumer) == 0);
     } else {
-        const ssize_t length = shmq_recv(consumer, buffer, sizeof buffer, -1);
-        CHECK(length >= 0);
+        ssize_t length;
+        while ((length = shmq_recv(consumer, buffer, sizeof buffer, -1)) < 0)
+            expect_cut_short();
         check_message(number, buffer, (size_t)length, wanted);
     }
 }
@@ -141,33 +177,33 @@ static void consume(const struct job *job) {
             consumer = attach(job, SHMQ_CONSUMER);
         }
     }
-    CHECK_FAILS(shmq_recv(consumer, NULL, 0, -1), EPIPE);
+    do
+        CHECK(shmq_recv(consumer, NULL, 0, -1) == -1);
+    while (was_cut_short());
+    CHECK_EQUAL(errno, EPIPE);
     CHECK(shmq_close(consumer) == 0);
 }
 
 static void run(size_t capacity, bool zero_copy, bool detour) {
-    for (size_t row = 0; row < NOTIFIERS_COUNT; row++) {
-        struct memory memory = new_memory(capacity, NOTIFIERS[row].kind);
-        const size_t longest = capacity / 2 < LONGEST ? capacity / 2 : LONGEST;
-        struct job job = {&memory.region, longest, zero_copy, detour};
-        pthread_t producer;
-        check_note("notifier %s, ring of %zu", NOTIFIERS[row].name, capacity);
-        CHECK(pthread_create(&producer, NULL, produce, &job) == 0);
-        consume(&job);
-        CHECK(pthread_join(producer, NULL) == 0);
-        free(memory.pages);
-    }
+    struct memory memory = new_memory(capacity);
+    const size_t longest = capacity / 2 < LONGEST ? capacity / 2 : LONGEST;
+    struct job job = {&memory.region, longest, zero_copy, detour};
+    pthread_t producer;
+    CHECK(pthread_create(&producer, NULL, produce, &job) == 0);
+    consume(&job);
+    CHECK(pthread_join(producer, NULL) == 0);
+    free_memory(&memory);
 }
 
-TEST(two_threads_stream_through_one_mapping) { run(PAGE, false, false); }
+TEST_NOTIFIERS(two_threads_stream_through_one_mapping) { run(PAGE, false, false); }
 
-TEST(two_threads_stream_without_copying) { run(PAGE, true, false); }
+TEST_NOTIFIERS(two_threads_stream_without_copying) { run(PAGE, true, false); }
 
-TEST(two_threads_stream_through_a_ring_of_a_few_records) {
+TEST_NOTIFIERS(two_threads_stream_through_a_ring_of_a_few_records) {
     run(64, false, false);
     run(64, true, false);
 }
 
-TEST(a_consumer_thread_may_leave_and_come_again) { run(1 << 16, false, true); }
+TEST_NOTIFIERS(a_consumer_thread_may_leave_and_come_again) { run(1 << 16, false, true); }
 
 int main(int argc, char **argv) { return check_main(argc, argv); }

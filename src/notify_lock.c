@@ -1,0 +1,69 @@
+/* lock: file locks. Each end holds a gate, a lock on one byte of the object that nobody else
+ * wants; to ring is to close the next gate, tell its number, and open this one.
+ *
+ * A sleeper with no time-out blocks in the kernel at the gate that its peer holds, and the kernel
+ * lets it through when the peer opens the gate or dies. A lock cannot be waited for with a
+ * time-out, and nobody holds a gate before the peer has come: then the sleeper looks again and
+ * again, with naps between. Gates are numbered and never used twice. */
+#include "notify_os.h"
+
+#include "notify.h"
+#include "shared.h"
+
+_Static_assert(sizeof(off_t) == 8, "gates lie beyond 4 GiB");
+
+/* Far behind the bytes that exist and those of the leases; the producer's are the even ones. */
+static off_t gate_byte(bool producers, uint64_t gate) {
+    const uint64_t first = (uint64_t)1 << 52, gates = (uint64_t)1 << 50;
+    return (off_t)(first + 2 * (gate % gates) + (producers ? 0 : 1));
+}
+
+/* Closes the gate after `gate`, tells its number, opens `gate`. Relaxed: the kernel's own locks
+ * order the number before the opening. If somebody holds the next gate against us, sleepers find
+ * this one open and nap. */
+static int next_gate(struct bells *bells, uint64_t gate) {
+    if (os_lock(bells->object, gate_byte(bells->produces, gate + 1), F_WRLCK) == 0) {
+        bells->mark[THEIRS] = gate + 1;
+        shared_store(bells->word[MINE], gate + 1);
+    }
+    return os_lock(bells->object, gate_byte(bells->produces, gate), F_UNLCK);
+}
+
+static int lock_open(struct bells *bells) {
+    bells->mark[THEIRS] = shared_load(bells->word[MINE]); /* our predecessor's; it holds none now */
+    return next_gate(bells, bells->mark[THEIRS]);
+}
+
+static void lock_close(struct bells *bells) {
+    (void)os_lock(bells->object, gate_byte(bells->produces, bells->mark[THEIRS]), F_UNLCK);
+}
+
+/* Notes the gate to wait at: whatever is rung from now on leads beyond it. */
+static void lock_reset(struct bells *bells) {
+    uint64_t gate = shared_load(bells->word[THEIRS]); /* relaxed: an old one is open */
+    if (gate != bells->mark[MINE]) bells->nap_ns = 0;
+    bells->mark[MINE] = gate;
+}
+
+static int lock_wait(struct bells *bells, int64_t until_ns) {
+    const off_t gate = gate_byte(!bells->produces, bells->mark[MINE]);
+    if (shared_load(bells->word[THEIRS]) != bells->mark[MINE]) return 0; /* rung since */
+    if (!bells->forever || os_lock_held(bells->object, gate) != 1) {
+        notify_nap(bells, until_ns);
+        return 0;
+    }
+    if (os_lock_wait(bells->object, gate, F_RDLCK) == 0)
+        return os_lock(bells->object, gate, F_UNLCK);
+    return errno == EINTR ? 0 : -1;
+}
+
+static int lock_ring(struct bells *bells) { return next_gate(bells, bells->mark[THEIRS]); }
+
+const struct notifier shmq_notify_lock = {
+    .name = "lock",
+    .open = lock_open,
+    .close = lock_close,
+    .reset = lock_reset,
+    .wait = lock_wait,
+    .ring = lock_ring,
+};
