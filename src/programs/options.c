@@ -77,15 +77,21 @@ static bool parse_mode(const char *text, mode_t *mode) {
     return (value & 0111) == 0 && (value & 0444) >> 1 == (value & 0222);
 }
 
-static bool parse_notify(const char *text, unsigned *notify) {
-    static const char *const kinds[] = {
-        [SHMQ_NOTIFY_SEM] = "sem",   [SHMQ_NOTIFY_NAMED] = "named",   [SHMQ_NOTIFY_COND] = "cond",
-        [SHMQ_NOTIFY_FIFO] = "fifo", [SHMQ_NOTIFY_SIGNAL] = "signal", [SHMQ_NOTIFY_LOCK] = "lock",
-        [SHMQ_NOTIFY_SPIN] = "spin",
-    };
+static const char *const notifiers[] = {
+    [SHMQ_NOTIFY_SEM] = "sem",   [SHMQ_NOTIFY_NAMED] = "named",   [SHMQ_NOTIFY_COND] = "cond",
+    [SHMQ_NOTIFY_FIFO] = "fifo", [SHMQ_NOTIFY_SIGNAL] = "signal", [SHMQ_NOTIFY_LOCK] = "lock",
+    [SHMQ_NOTIFY_SPIN] = "spin",
+};
 
-    for (unsigned i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
-        if (strcmp(text, kinds[i]) == 0) {
+enum { NOTIFIERS = sizeof notifiers / sizeof notifiers[0] };
+
+const char *options_notifier(unsigned kind) {
+    return kind < NOTIFIERS ? notifiers[kind] : "an unknown notifier";
+}
+
+static bool parse_notify(const char *text, unsigned *notify) {
+    for (unsigned i = 0; i < NOTIFIERS; i++) {
+        if (strcmp(text, notifiers[i]) == 0) {
             *notify = i;
             return true;
         }

@@ -27,4 +27,7 @@ enum { OPTIONS_GO_ON = -1 };
 int options_parse(struct options *options, enum shmq_end end, int argc, char **argv,
                   const struct streams *io);
 
+/* What -n calls a notifier (enum shmq_notify). */
+const char *options_notifier(unsigned kind);
+
 #endif

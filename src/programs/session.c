@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "narration.h"
+#include "refusal.h"
 #include "stop.h"
 
 struct session session_begin(enum shmq_end end, const struct streams *io) {
@@ -34,10 +35,20 @@ static int status_of(int error) {
     }
 }
 
-static const char *why_not_opened(enum shmq_end end, int error) {
+/* `found` is room for what has to be looked up. */
+static const char *why_not_opened(const struct session *session, int error,
+                                  char found[REFUSAL_MAX]) {
+    const struct options *options = &session->options;
+
+    if ((error == ENOTSUP || error == ENOENT || error == EACCES || error == EROFS) &&
+        refusal_of_semaphores(found, options->queue, options->attr.notify)) {
+        return found;
+    }
     switch (error) {
+    case ENOTSUP: refusal_unsupported(found, options->queue, options->attr.notify); return found;
+    case EPROTO: refusal_foreign(found, options->queue); return found;
     case EBUSY:
-        return end == SHMQ_PRODUCER
+        return session->end == SHMQ_PRODUCER
                    ? "another producer has it open (or is just opening it): end that one, or use "
                      "another queue (-q)"
                    : "another consumer has it open (or is just opening it): end that one, or use "
@@ -45,16 +56,10 @@ static const char *why_not_opened(enum shmq_end end, int error) {
     case EACCES:
         return "it belongs to another user or its mode keeps you out: whoever creates it must give "
                "-m 0660 or 0666, and you the same";
-    case EPROTO:
-        return "what is there is not a queue, or one of another version: remove it, or use another "
-               "name (-q)";
     case EBADMSG: return "the shared region is damaged: remove it, or use another name (-q)";
     case ENOSPC:
         return "the file system that holds it (for /name: /dev/shm) is full: free some space, or "
                "ask for less (-c)";
-    case ENOTSUP:
-        return "this build has no such notifier (-n sem always works), or the file system cannot "
-               "hold a queue: it lacks O_TMPFILE or locks";
     case EINVAL: return "such a name (-q) or capacity (-c) is not possible";
     case ELOOP: return "a symbolic link is not followed: give the name of the object itself (-q)";
     case ENOENT: return "the directory does not exist: create it, or use another name (-q)";
@@ -65,6 +70,7 @@ static const char *why_not_opened(enum shmq_end end, int error) {
 
 int session_open(struct session *session) {
     const struct options *options = &session->options;
+    char found[REFUSAL_MAX];
     int error;
 
     if (shmq_open(&session->queue, options->queue, session->end, O_CREAT, &options->attr) == 0) {
@@ -76,7 +82,7 @@ int session_open(struct session *session) {
         return session_stopped();
     }
     narrate(session->io->err, session->program, "queue %s: %s", options->queue,
-            why_not_opened(session->end, error));
+            why_not_opened(session, error, found));
     return error == EINVAL ? STATUS_USAGE : status_of(error);
 }
 

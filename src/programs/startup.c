@@ -24,7 +24,18 @@ static void occupy_standard_streams(void) {
     }
 }
 
+/* The notifier `signal` waits for SIGURG, which must be blocked before a queue is opened with it. By default the signal
+ * is ignored, so nobody misses it. */
+static void block_urgent(void) {
+    sigset_t urgent;
+
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    sigprocmask(SIG_BLOCK, &urgent, NULL);
+}
+
 void startup(void) {
+    block_urgent();
     occupy_standard_streams();
     signal(
         SIGPIPE,

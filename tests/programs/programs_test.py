@@ -1,9 +1,4 @@
-"""The two programs from outside: what they print, take, answer and leave behind.
-
-    python3 tests/programs/programs_test.py PRODUCER CONSUMER [unittest's arguments, such as Ends.test_x]
-
-or with the paths in the environment variables PRODUCER and CONSUMER. Needs nothing but Python's standard library.
-Every test takes queue names of its own and looks only for those afterwards, so that tests can run side by side.
+"""The two programs from outside: what they print, take, answer and leave behind. harness.py says how to run this.
 """
 
 import fcntl
@@ -11,123 +6,14 @@ import hashlib
 import os
 import pty
 import random
-import re
-import secrets
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-import unittest
 
-PRODUCER = os.environ.get("PRODUCER", "")
-CONSUMER = os.environ.get("CONSUMER", "")
-SEED = int(os.environ.get("SEED", secrets.randbelow(2**32)))
-
-SHM = "/dev/shm"
-LIMIT_S = 30  # nothing here takes longer unless it hangs
-NOTICE_S = 2  # a death must be noticed sooner
-MAX_MESSAGE = 1024 * 1024 // 4  # of a queue of the default size
-
-DONE, FAILURE, USAGE, TIMEOUT, PEER, DAMAGE = 0, 1, 2, 3, 4, 5
-SLOW_BUILD = "SHMQ_TEST_VARIANT" in os.environ  # a sanitizer's or valgrind's processor time says nothing
-
-
-def until(condition, what):
-    """Waits until condition() is true; for what a process can only be observed to have done."""
-    deadline = time.monotonic() + LIMIT_S
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("waited in vain until " + what)
-        time.sleep(0.002)
-
-
-class Case(unittest.TestCase):
-    def setUp(self):
-        self.directory = tempfile.TemporaryDirectory()
-        self.addCleanup(self.directory.cleanup)
-        self.prefix = "shmq-programs-" + secrets.token_hex(8)
-        self.running = []
-        self.q = "/" + self.prefix
-        self.addCleanup(self.sweep)
-
-    def tearDown(self):
-        for process in self.running:
-            self.assertIsNotNone(process.poll(), "a program still runs: %s" % process.args)
-        self.assertEqual(self.leftovers(), [], "objects were left behind")
-
-    def sweep(self):
-        for process in self.running:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            for stream in (process.stdin, process.stdout, process.stderr):
-                if stream:
-                    stream.close()
-        for path in self.leftovers():
-            os.unlink(path)
-
-    def leftovers(self):
-        names = [os.path.join(SHM, n) for n in os.listdir(SHM) if n.startswith(self.prefix)]
-        return names + [os.path.join(self.directory.name, n) for n in os.listdir(self.directory.name)
-                        if not n.endswith(".input")]
-
-    def object(self, queue=None):
-        queue = queue or self.q
-        return SHM + queue if queue.count("/") == 1 and queue[0] == "/" else queue
-
-    def start(self, program, *args, queue=None, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-              stderr=subprocess.PIPE, **more):
-        process = subprocess.Popen([program, "-q", queue or self.q, *args], stdin=stdin, stdout=stdout,
-                                   stderr=stderr, **more)
-        self.running.append(process)
-        return process
-
-    def start_producer(self, *args, **more):
-        return self.start(PRODUCER, *args, **more)
-
-    def start_consumer(self, *args, **more):
-        return self.start(CONSUMER, *args, stdin=subprocess.DEVNULL, **more)
-
-    def finish(self, process, status, input=None):
-        """Waits for the process's end, checks its status and returns what it wrote to both streams."""
-        out, err = process.communicate(input, timeout=LIMIT_S)
-        self.assertEqual(process.returncode, status, "standard error: %r" % err)
-        return out, err
-
-    def produce(self, *args, input=b"", status=DONE, **more):
-        return self.finish(self.start_producer(*args, **more), status, input)
-
-    def consume(self, *args, status=DONE, **more):
-        return self.finish(self.start_consumer(*args, **more), status)
-
-    def put(self, data, *args, queue=None):
-        """Sends the lines of data and does not wait for a consumer."""
-        self.assertEqual(self.produce("--no-wait", *args, input=data, queue=queue), (b"", b""))
-
-    def exists(self, queue=None):
-        return os.path.exists(self.object(queue))
-
-    def waiting_consumer(self, *args, **more):
-        """A consumer that has said that it waits. It must be started without -v by nobody else."""
-        consumer = self.start_consumer("-v", *args, **more)
-        self.assertEqual(consumer.stderr.readline(), b"Consumer: Opened the queue.\n")
-        self.assertEqual(consumer.stderr.readline(), b"Consumer: Waiting for notification...\n")
-        return consumer
-
-    def asleep(self, process):
-        """Waits until the process sleeps: it has said what it does, and now there is nothing left but to wait."""
-        def state():
-            with open("/proc/%d/stat" % process.pid) as stat:
-                return stat.read().rpartition(")")[2].split()[0]
-        until(lambda: state() == "S", "the process sleeps")
-
-    def stays(self, path=None):
-        """The queue is still there, as it should be, and is removed."""
-        path = path or self.object()
-        self.assertTrue(os.path.lexists(path))
-        os.unlink(path)
+from harness import (CONSUMER, DAMAGE, DONE, FAILURE, LIMIT_S, MAX_MESSAGE, NOTICE_S, PEER, PRODUCER, SEED, SLOW_BUILD,
+                     TIMEOUT, USAGE, Case, main, until)
 
 
 class Content(Case):
@@ -342,22 +228,12 @@ class Signals(Case):
 
     BOTH = (signal.SIGINT, signal.SIGTERM)
 
-    def stop(self, process, number):
-        process.send_signal(number)
-        began = time.monotonic()
-        process.wait(LIMIT_S)
-        self.assertEqual(process.returncode, 128 + number)
-        self.assertLess(time.monotonic() - began, NOTICE_S)
-
     def test_consumer_waiting_alone(self):
         for number in self.BOTH:
             consumer = self.waiting_consumer()
             self.stop(consumer, number)
             self.assertEqual(consumer.stderr.read(), b"Consumer: Closed the queue.\n")
             self.assertFalse(self.exists())
-
-    def test_consumer_waiting_with_the_spin_notifier(self):
-        self.stop(self.waiting_consumer("-n", "spin"), signal.SIGTERM)
 
     def test_consumer_waiting_for_its_producer(self):
         for number in self.BOTH:
@@ -426,8 +302,7 @@ class Signals(Case):
         consumer = self.start_consumer(stdout=write_end)
         os.close(write_end)
         size = fcntl.fcntl(read_end, 1032)  # F_GETPIPE_SZ
-        until(lambda: open("/proc/%d/wchan" % consumer.pid).read().find("pipe") >= 0 or
-              open("/proc/%d/stat" % consumer.pid).read().split()[2] == "S", "the pipe is full")
+        self.asleep(consumer)  # the pipe is full
         consumer.send_signal(number)
         consumer.wait(LIMIT_S)
         with open(read_end, "rb") as out:
@@ -649,32 +524,6 @@ class Options(Case):
                 self.assertEqual(os.stat(self.object()).st_mode & 0o7777, mode)
                 self.consume()
 
-    def test_notifiers_work_or_are_refused_in_words(self):
-        built = []
-        for kind in ("sem", "named", "cond", "fifo", "signal", "lock", "spin"):
-            producer = self.start_producer("-n", kind, "--no-wait", kind)
-            out, err = producer.communicate(timeout=LIMIT_S)
-            if producer.returncode == DONE:
-                self.assertEqual(self.consume("--notify", kind), (kind.encode() + b"\n", b""))
-                built.append(kind)
-            else:
-                self.assertEqual(producer.returncode, FAILURE)
-                self.assertIn(b"-n sem", err)
-        self.assertLessEqual({"sem", "spin"}, set(built))
-
-    def test_idle_consumer_uses_no_processor(self):
-        if SLOW_BUILD:
-            self.skipTest("measures a plain build")
-        consumer = self.start_consumer()
-        until(lambda: self.exists(), "the consumer opened the queue")
-        time.sleep(2)
-        consumer.send_signal(signal.SIGTERM)
-        usage = os.wait4(consumer.pid, 0)[2]
-        consumer.returncode = 0
-        used_ms = 1000 * (usage.ru_utime + usage.ru_stime)
-        print("idle for 2 s: %.1f ms of processor time" % used_ms)
-        self.assertLess(used_ms, 10)
-
     def test_progress_on_a_terminal(self):
         pair = []
         terminal, terminal_end = pty.openpty()
@@ -730,6 +579,8 @@ class Usage(Case):
                                    "-t, --timeout", "-0, --null", "--keep", "-v, --verbose", "-h, --help",
                                    "-V, --version", "Exit status", "128+N", "Examples"]:
                     self.assertIn(word.encode(), out)
+                for kind in (b"sem", b"named", b"cond", b"fifo", b"signal", b"lock", b"spin"):
+                    self.assertRegex(out, rb"\n  %s +\w" % kind)
                 self.assertLess(max(map(len, out.split(b"\n"))), 80)
 
     def test_version(self):
@@ -870,24 +721,6 @@ class Failures(Case):
         producer.wait(LIMIT_S)
         self.assertIn(producer.returncode, (DAMAGE, 128 + signal.SIGTERM))
         self.stays()
-
-
-def main():
-    global PRODUCER, CONSUMER
-    arguments = sys.argv[1:]
-    if not PRODUCER and len(arguments) >= 2:
-        PRODUCER, CONSUMER = arguments[:2]
-        arguments = arguments[2:]
-    if not PRODUCER or not CONSUMER:
-        sys.exit("Usage: programs_test.py PRODUCER CONSUMER [TEST]...")
-    PRODUCER, CONSUMER = os.path.abspath(PRODUCER), os.path.abspath(CONSUMER)
-    print("seed %d" % SEED, flush=True)
-    result = unittest.main(argv=[sys.argv[0], *arguments], exit=False).result
-    if not result.wasSuccessful():
-        broken = [case.id().replace("__main__.", "") for case, _ in result.failures + result.errors]
-        print("reproduce: SEED=%d PRODUCER=%s CONSUMER=%s python3 %s %s" %
-              (SEED, PRODUCER, CONSUMER, sys.argv[0], " ".join(broken)), flush=True)
-        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,159 @@
+/* One measurement of one peer: reads the command line, has a pair of processes do it, and prints
+ * one JSON object on one line. run.py calls it many times. */
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "measures.h"
+
+enum { EXIT_USAGE = 2, MAX_ROUNDS = 10000000, MAX_WAIT_MS = 600000, SURELY_S = 20 };
+
+static void usage(FILE *to) {
+    (void)fprintf(to, "Usage: bench MEASURE PEER [--rounds N] [--wait-ms N] [--limit SECONDS]\n"
+                      "       bench --list | --help\n"
+                      "Measures once, with two processes on two cores, and prints one line of JSON."
+                      "\n\nMeasures:\n");
+    for (const struct measure *measure = measures; measure->name != NULL; measure++)
+        (void)fprintf(to, "  %-13s %s (%s; --rounds %u)\n", measure->name, measure->about,
+                      measure->unit, measure->rounds);
+    (void)fprintf(to, "\n"
+                      "  --rounds N       so many samples\n"
+                      "  --wait-ms N      how long idle and idle_timeout wait (2000)\n"
+                      "  --limit SECONDS  what takes longer hangs, and is killed\n"
+                      "  --list           the names of the peers, one a line\n\n"
+                      "SHMQ_BENCH_STEM in the environment: what names in /dev/shm start with.\n"
+                      "Exit status: 0 measured; 1 not, the JSON says why; 2 usage; 128+N signal N."
+                      "\n");
+}
+
+_Noreturn static void wrong(const char *what, const char *word) {
+    (void)fprintf(stderr, "bench: %s: %s\n", what, word);
+    usage(stderr);
+    exit(EXIT_USAGE);
+}
+
+static double number(const char *text, double most) {
+    char *rest;
+    errno = 0;
+    double value = strtod(text, &rest);
+    if (errno != 0 || rest == text || *rest != '\0' || !(value > 0 && value <= most))
+        wrong("not a number, or out of range", text);
+    return value;
+}
+
+/* In the time of their rounds, and a lot more. */
+static double default_limit(const struct pair *pair, const struct measure *measure) {
+    int round_ms = measure->round_ms > 0 ? (int)measure->round_ms : pair->wait_ms;
+    return (double)SURELY_S + (double)pair->rounds * round_ms / 1e3;
+}
+
+static const struct measure *measure_named(const char *name) {
+    for (const struct measure *measure = measures; measure->name != NULL; measure++)
+        if (strcmp(measure->name, name) == 0) return measure;
+    wrong("no such measure", name);
+}
+
+static void list_peers(void) {
+    const struct peer *peer;
+    for (size_t i = 0; (peer = peer_at(i)) != NULL; i++)
+        puts(peer->name);
+}
+
+/* Fills pair from the command line; returns the measure. */
+static const struct measure *parse(int argc, char **argv, struct pair *pair) {
+    static const struct option options[] = {
+        {"rounds", required_argument, NULL, 'r'}, {"wait-ms", required_argument, NULL, 'w'},
+        {"limit", required_argument, NULL, 'l'},  {"list", no_argument, NULL, 'L'},
+        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    };
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        switch (option) {
+        case 'r': pair->rounds = (uint32_t)number(optarg, MAX_ROUNDS); break;
+        case 'w': pair->wait_ms = (int)number(optarg, MAX_WAIT_MS); break;
+        case 'l': pair->limit_s = number(optarg, 1e6); break;
+        case 'L': list_peers(); exit(0);
+        case 'h': usage(stdout); exit(0);
+        default: usage(stderr); exit(EXIT_USAGE);
+        }
+    }
+    if (argc - optind != 2) wrong("wanted", "one measure and one peer");
+    const struct measure *measure = measure_named(argv[optind]);
+    pair->peer = peer_named(argv[optind + 1]);
+    if (pair->peer == NULL) wrong("no such peer", argv[optind + 1]);
+    if (pair->rounds == 0) pair->rounds = measure->rounds;
+    if (pair->limit_s <= 0) pair->limit_s = default_limit(pair, measure);
+    return measure;
+}
+
+static int compare(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Sorts the samples: whoever wants their order comes before. */
+static void print_figure(const struct pair *pair, const struct figure *figure) {
+    int64_t *samples = pair_column(pair, figure->first);
+    size_t count = (size_t)pair->rounds * figure->columns;
+    qsort(samples, count, sizeof *samples, compare);
+    printf("\"%s\":{\"count\":%zu,\"min\":%lld,\"p50\":%lld,\"p99\":%lld,\"max\":%lld}",
+           figure->name, count, (long long)samples[0], (long long)samples[(count - 1) / 2],
+           (long long)samples[(count - 1) * 99 / 100], (long long)samples[count - 1]);
+}
+
+/* As JSON wants it. */
+static void print_string(const char *text) {
+    putchar('"');
+    for (; *text != '\0'; text++)
+        if (*text == '"' || *text == '\\')
+            printf("\\%c", *text);
+        else if ((unsigned char)*text < ' ')
+            printf("\\u%04x", (unsigned)*text);
+        else
+            putchar(*text);
+    putchar('"');
+}
+
+static void print_result(const struct pair *pair, const struct measure *measure,
+                         enum outcome outcome) {
+    static const char *const words[] = {"measured", "not here", "failed", "hung", "interrupted"};
+    printf("{\"peer\":\"%s\",\"measure\":\"%s\",\"outcome\":\"%s\",", pair->peer->name,
+           measure->name, words[outcome]);
+    if (outcome != MEASURED) {
+        printf("\"reason\":");
+        print_string(pair_complaint(pair));
+        puts("}");
+        return;
+    }
+    printf("\"unit\":\"%s\",\"bytes\":%zu,\"rounds\":%u,", measure->unit, pair->bytes,
+           pair->rounds);
+    if (measure->round_ms == 0) printf("\"wait_ms\":%d,", pair->wait_ms);
+    printf("\"cores\":[");
+    for (int i = 0; i < pair->core_count; i++)
+        printf("%s%d", i > 0 ? "," : "", pair->cores[i]);
+    printf("],\"figures\":{");
+    for (size_t i = 0; i < 3 && measure->figures[i].name != NULL; i++) {
+        printf("%s", i > 0 ? "," : "");
+        print_figure(pair, &measure->figures[i]);
+    }
+    puts("}}");
+}
+
+int main(int argc, char **argv) {
+    const char *stem = getenv("SHMQ_BENCH_STEM");
+    struct pair pair = {.stem = stem != NULL ? stem : "shmq-bench", .wait_ms = 2000};
+    const struct measure *measure = parse(argc, argv, &pair);
+    pair.columns = measure->columns;
+    pair.bytes = pair.peer->largest > 0 && pair.peer->largest < MESSAGE_BYTES ? pair.peer->largest
+                                                                              : MESSAGE_BYTES;
+    pair_prepare_signals();
+    (void)alarm((unsigned)pair.limit_s + SURELY_S); /* should the watcher itself hang */
+    enum outcome outcome = pair_run(&pair, measure->part);
+    print_result(&pair, measure, outcome);
+    pair_free(&pair);
+    if (outcome == INTERRUPTED) return 128 + pair.signal;
+    return outcome == MEASURED && fflush(stdout) == 0 ? 0 : 1;
+}

@@ -1,0 +1,251 @@
+/* The two measuring processes and the parent that watches them. The parent takes no part: it
+ * forgets the lanes as soon as both ends are open, so that nothing stays even if all are killed;
+ * then it sleeps until they are done, time is up or somebody presses Ctrl-C. */
+#include "pair.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+struct board {
+    _Atomic uint32_t opened, go, done; /* of the two: opened their ends; go on; are done */
+    _Atomic uint32_t complained;       /* the first one writes outcome and complaint */
+    enum outcome outcome;
+    char complaint[160];
+    int64_t samples[];
+};
+
+int64_t now_ns(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+int64_t *pair_column(const struct pair *pair, uint32_t column) {
+    return pair->board->samples + (size_t)column * pair->rounds;
+}
+
+const char *pair_complaint(const struct pair *pair) { return pair->board->complaint; }
+
+static size_t board_size(const struct pair *pair) {
+    return sizeof(struct board) + sizeof(int64_t) * pair->rounds * pair->columns;
+}
+
+/* Keeps the first complaint of the three; returns its outcome. */
+__attribute__((format(printf, 3, 4))) static enum outcome
+complain(const struct pair *pair, enum outcome outcome, const char *format, ...) {
+    struct board *board = pair->board;
+    if (atomic_exchange(&board->complained, 1) != 0) return board->outcome;
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(board->complaint, sizeof board->complaint, format, arguments);
+    va_end(arguments);
+    board->outcome = outcome;
+    return outcome;
+}
+
+/* A peer could not make or open a lane. */
+static enum outcome complain_of_peer(const struct pair *pair, const struct lane *lane) {
+    int error = errno;
+    return complain(pair, error == ENOTSUP ? NOT_HERE : FAILED, "%s", lane_why(lane, error));
+}
+
+static void nap(void) {
+    const struct timespec millisecond = {.tv_nsec = 1000000};
+    (void)nanosleep(&millisecond, NULL);
+}
+
+static void watched_signals(sigset_t *set) {
+    (void)sigemptyset(set);
+    (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGTERM);
+    (void)sigaddset(set, SIGHUP);
+    (void)sigaddset(set, SIGCHLD);
+}
+
+/* The two block Ctrl-C as well: it reaches all three, and the parent ends them. */
+void pair_prepare_signals(void) {
+    sigset_t set;
+    watched_signals(&set);
+    (void)sigaddset(&set, SIGURG); /* shmq/signal takes it while it waits */
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGCHLD, SIG_DFL); /* whoever starts us may ignore it, and then there is none */
+}
+
+/* Hyperthreads of one core share what is measured here: the second process takes another core. */
+static bool same_core(int a, int b) {
+    char siblings[2][64];
+    for (int i = 0; i < 2; i++) {
+        char path[80];
+        (void)snprintf(path, sizeof path,
+                       "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
+                       i == 0 ? a : b);
+        FILE *file = fopen(path, "re");
+        bool read = file != NULL && fgets(siblings[i], sizeof siblings[i], file) != NULL;
+        if (file != NULL) (void)fclose(file);
+        if (!read) return false;
+    }
+    return strcmp(siblings[0], siblings[1]) == 0;
+}
+
+static void choose_cores(struct pair *pair) {
+    cpu_set_t allowed;
+    pair->core_count = 0;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+    for (int core = 0; core < CPU_SETSIZE && pair->core_count < 2; core++)
+        if (CPU_ISSET(core, &allowed) &&
+            (pair->core_count == 0 || !same_core(pair->cores[0], core)))
+            pair->cores[pair->core_count++] = core;
+}
+
+static void pin(const struct pair *pair, int who) {
+    cpu_set_t set;
+    if (pair->core_count < 2) return;
+    CPU_ZERO(&set);
+    CPU_SET(pair->cores[who], &set);
+    (void)sched_setaffinity(0, sizeof set, &set);
+}
+
+static enum outcome open_ends(struct pair *pair, int who) {
+    for (int i = 0; i < 2; i++) {
+        struct lane *lane = &pair->lanes[i];
+        if (lane->peer->open(lane, i == who ? PEER_PRODUCER : PEER_CONSUMER) != 0)
+            return complain_of_peer(pair, lane);
+    }
+    return MEASURED;
+}
+
+/* One of the two, from fork to exit. Neither closes before both are done. */
+_Noreturn static void measure(struct pair *pair, int who, pid_t parent, part *part) {
+    struct board *board = pair->board;
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) /* it died before it could be said */
+        _exit(1);
+    pin(pair, who);
+    if (open_ends(pair, who) != MEASURED) _exit(1);
+    atomic_fetch_add(&board->opened, 1);
+    while (atomic_load(&board->go) == 0)
+        nap();
+    if (part(pair, who) != 0) {
+        (void)complain(pair, FAILED, "%s process: %s", who == 0 ? "first" : "second",
+                       strerror(errno));
+        _exit(1);
+    }
+    atomic_fetch_add(&board->done, 1);
+    while (atomic_load(&board->done) < 2)
+        nap();
+    for (int i = 0; i < 2; i++)
+        pair->peer->close(&pair->lanes[i]);
+    _exit(0);
+}
+
+static void forget_lanes(struct pair *pair) {
+    for (int i = 0; i < 2; i++)
+        pair->peer->forget(&pair->lanes[i]);
+}
+
+/* Reaps those of the two that have ended. */
+static enum outcome reap(const struct pair *pair, pid_t children[2]) {
+    for (int i = 0; i < 2; i++) {
+        int status;
+        if (children[i] <= 0 || waitpid(children[i], &status, WNOHANG) != children[i]) continue;
+        children[i] = 0;
+        if (WIFSIGNALED(status))
+            return complain(pair, FAILED, "a process was killed: %s", strsignal(WTERMSIG(status)));
+        if (WEXITSTATUS(status) != 0)
+            return complain(pair, FAILED, "a process exited with %d", WEXITSTATUS(status));
+    }
+    return MEASURED;
+}
+
+static enum outcome watch(struct pair *pair, pid_t children[2]) {
+    struct board *board = pair->board;
+    int64_t until = now_ns() + (int64_t)(pair->limit_s * 1e9);
+    sigset_t set;
+    enum outcome outcome = MEASURED;
+    watched_signals(&set);
+    while (outcome == MEASURED && (children[0] > 0 || children[1] > 0)) {
+        bool going = atomic_load(&board->go) != 0;
+        if (!going && atomic_load(&board->opened) == 2) {
+            forget_lanes(pair);
+            atomic_store(&board->go, 1);
+            going = true;
+        }
+        int64_t rest = until - now_ns();
+        if (rest <= 0) return complain(pair, HUNG, "not done in %g s", pair->limit_s);
+        if (!going && rest > 1000000) /* looks often while they open */
+            rest = 1000000;
+        struct timespec time = {.tv_sec = rest / 1000000000, .tv_nsec = rest % 1000000000};
+        int signal = sigtimedwait(&set, NULL, &time);
+        if (signal > 0 && signal != SIGCHLD) {
+            pair->signal = signal;
+            return complain(pair, INTERRUPTED, "%s", strsignal(signal));
+        }
+        outcome = reap(pair, children);
+    }
+    return outcome;
+}
+
+static void name_lanes(struct pair *pair) {
+    for (int i = 0; i < 2; i++) {
+        uint64_t random = 0;
+        char name[sizeof pair->lanes[i].name];
+        if (getrandom(&random, sizeof random, 0) != sizeof random)
+            random = (uint64_t)now_ns() * (uint64_t)getpid();
+        (void)snprintf(name, sizeof name, "%s-%016llx", pair->stem, (unsigned long long)random);
+        lane_init(&pair->lanes[i], pair->peer, name);
+    }
+}
+
+static enum outcome make_lanes(struct pair *pair) {
+    for (int i = 0; i < 2; i++)
+        if (pair->peer->make(&pair->lanes[i]) != 0) return complain_of_peer(pair, &pair->lanes[i]);
+    return MEASURED;
+}
+
+static enum outcome start(struct pair *pair, part *part, pid_t children[2]) {
+    pid_t parent = getpid();
+    for (int who = 0; who < 2; who++) {
+        children[who] = fork();
+        if (children[who] < 0) return complain(pair, FAILED, "fork: %s", strerror(errno));
+        if (children[who] == 0) measure(pair, who, parent, part);
+    }
+    return MEASURED;
+}
+
+enum outcome pair_run(struct pair *pair, part *part) {
+    pid_t children[2] = {0, 0};
+    void *board =
+        mmap(NULL, board_size(pair), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (board == MAP_FAILED) {
+        perror("bench: memory for samples");
+        exit(1);
+    }
+    pair->board = board;
+    choose_cores(pair);
+    name_lanes(pair);
+    enum outcome outcome = make_lanes(pair);
+    if (outcome == MEASURED) outcome = start(pair, part, children);
+    if (outcome == MEASURED) outcome = watch(pair, children);
+    for (int i = 0; i < 2; i++)
+        if (children[i] > 0) {
+            (void)kill(children[i], SIGKILL);
+            (void)waitpid(children[i], NULL, 0);
+        }
+    forget_lanes(pair);
+    return outcome;
+}
+
+void pair_free(struct pair *pair) { (void)munmap(pair->board, board_size(pair)); }

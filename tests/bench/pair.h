@@ -1,0 +1,49 @@
+/* Two processes that measure together: they are pinned to two cores, joined by two lanes of one
+ * peer, watched, and they leave nothing behind.
+ *
+ * Process `who` (0 or 1) sends on lanes[who] and receives on lanes[1 - who]. What they find goes
+ * into columns of samples that the parent shares with them. */
+#ifndef PAIR_H
+#define PAIR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "peer.h"
+
+enum outcome { MEASURED, NOT_HERE, FAILED, HUNG, INTERRUPTED };
+
+struct board; /* what the three share */
+
+struct pair {
+    const struct peer *peer;
+    const char *stem;         /* what names of objects start with */
+    size_t bytes;             /* of a message */
+    uint32_t rounds, columns; /* of samples */
+    int wait_ms;              /* for measures that wait in vain */
+    double limit_s;           /* whoever needs longer hangs, and is killed */
+    int cores[2], core_count; /* where the processes run; 1: both on one, or wherever */
+    struct lane lanes[2];
+    struct board *board;
+    int signal; /* what interrupted */
+};
+
+/* What each of the two does; -1 with errno if it fails. */
+typedef int part(struct pair *pair, int who);
+
+/* To be called first, without threads: which signals this process and the two block or ignore. */
+void pair_prepare_signals(void);
+
+/* Runs both parts to the end, whatever that is. The samples stay until pair_free. */
+enum outcome pair_run(struct pair *pair, part *part);
+void pair_free(struct pair *pair);
+
+/* Why it is not MEASURED. */
+const char *pair_complaint(const struct pair *pair);
+
+/* rounds numbers; the columns lie one behind the other. */
+int64_t *pair_column(const struct pair *pair, uint32_t column);
+
+int64_t now_ns(void); /* CLOCK_MONOTONIC */
+
+#endif

@@ -1,0 +1,172 @@
+"""What the tests of this folder share: programs in processes of their own, and an eye on what they leave behind.
+
+    python3 tests/programs/X_test.py PRODUCER CONSUMER [EVENT_LOOP] [unittest's arguments, such as Ends.test_x]
+
+or with the paths in the environment variables of these names. Needs nothing but Python's standard library.
+Every test takes queue names of its own and looks only for those afterwards, so that tests can run side by side.
+"""
+
+import os
+import secrets
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+VARIABLES = ("PRODUCER", "CONSUMER", "EVENT_LOOP")
+
+
+def programs():
+    """The programs' paths, from the environment or the command line, which then starts with them."""
+    for variable in VARIABLES:
+        if variable not in os.environ and len(sys.argv) > 1 and os.path.isfile(sys.argv[1]):
+            os.environ[variable] = sys.argv.pop(1)
+    return [os.path.abspath(os.environ[variable]) if variable in os.environ else None for variable in VARIABLES]
+
+
+PRODUCER, CONSUMER, EVENT_LOOP = programs()
+SEED = int(os.environ.get("SEED", secrets.randbelow(2**32)))
+
+SHM = "/dev/shm"
+LIMIT_S = 30  # nothing here takes longer unless it hangs
+NOTICE_S = 2  # a death must be noticed sooner
+MAX_MESSAGE = 1024 * 1024 // 4  # of a queue of the default size
+
+DONE, FAILURE, USAGE, TIMEOUT, PEER, DAMAGE = 0, 1, 2, 3, 4, 5
+SLOW_BUILD = "SHMQ_TEST_VARIANT" in os.environ  # a sanitizer's or valgrind's processor time says nothing
+
+
+def until(condition, what):
+    """Waits until condition() is true; for what a process can only be observed to have done."""
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("waited in vain until " + what)
+        time.sleep(0.002)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.addCleanup(self.directory.cleanup)
+        self.prefix = "shmq-programs-" + secrets.token_hex(8)
+        self.running = []
+        self.q = "/" + self.prefix
+        self.doorbells_seen = set()
+        self.addCleanup(self.sweep)
+
+    def tearDown(self):
+        for process in self.running:
+            self.assertIsNotNone(process.poll(), "a program still runs: %s" % process.args)
+        self.assertEqual(self.leftovers(), [], "objects were left behind")
+
+    def sweep(self):
+        for process in self.running:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream:
+                    stream.close()
+        for path in self.leftovers():
+            os.unlink(path)
+
+    def leftovers(self):
+        names = [os.path.join(SHM, n) for n in os.listdir(SHM) if n.startswith(self.prefix)]
+        names += [name for name in self.doorbells_seen if os.path.lexists(name)]
+        return names + [os.path.join(self.directory.name, n) for n in os.listdir(self.directory.name)
+                        if not n.endswith(".input")]
+
+    def doorbells(self, queue=None):
+        """The names of the queue's doorbells, which must be gone at the end of the test."""
+        with open(self.object(queue), "rb") as file:
+            instance = "%016x" % struct.unpack_from("=Q", file.read(0x30), 0x28)
+        names = [os.path.join(directory, name)
+                 for directory in {SHM, os.path.dirname(self.object(queue))} for name in os.listdir(directory)
+                 if "shmq." + instance in name]
+        self.doorbells_seen.update(names)
+        return sorted(names)
+
+    def object(self, queue=None):
+        queue = queue or self.q
+        return SHM + queue if queue.count("/") == 1 and queue[0] == "/" else queue
+
+    def start(self, program, *args, queue=None, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+              stderr=subprocess.PIPE, **more):
+        process = subprocess.Popen([program, "-q", queue or self.q, *args], stdin=stdin, stdout=stdout,
+                                   stderr=stderr, **more)
+        self.running.append(process)
+        return process
+
+    def start_producer(self, *args, **more):
+        return self.start(PRODUCER, *args, **more)
+
+    def start_consumer(self, *args, **more):
+        return self.start(CONSUMER, *args, stdin=subprocess.DEVNULL, **more)
+
+    def finish(self, process, status, input=None):
+        """Waits for the process's end, checks its status and returns what it wrote to both streams."""
+        out, err = process.communicate(input, timeout=LIMIT_S)
+        self.assertEqual(process.returncode, status, "standard error: %r" % err)
+        return out, err
+
+    def produce(self, *args, input=b"", status=DONE, **more):
+        return self.finish(self.start_producer(*args, **more), status, input)
+
+    def consume(self, *args, status=DONE, **more):
+        return self.finish(self.start_consumer(*args, **more), status)
+
+    def put(self, data, *args, queue=None):
+        """Sends the lines of data and does not wait for a consumer."""
+        self.assertEqual(self.produce("--no-wait", *args, input=data, queue=queue), (b"", b""))
+
+    def exists(self, queue=None):
+        return os.path.exists(self.object(queue))
+
+    def waiting_consumer(self, *args, **more):
+        """A consumer that has said that it waits. It must be started without -v by nobody else."""
+        consumer = self.start_consumer("-v", *args, **more)
+        self.assertEqual(consumer.stderr.readline(), b"Consumer: Opened the queue.\n")
+        self.assertEqual(consumer.stderr.readline(), b"Consumer: Waiting for notification...\n")
+        return consumer
+
+    def asleep(self, process):
+        """Waits until the process sleeps: it has said what it does, and now there is nothing left but to wait."""
+        def state():
+            with open("/proc/%d/stat" % process.pid) as stat:
+                return stat.read().rpartition(")")[2].split()[0]
+        until(lambda: state() == "S", "the process sleeps")
+
+    def stop(self, process, number, within=NOTICE_S):
+        """Ends a program by a signal, in time and with the status for it."""
+        process.send_signal(number)
+        began = time.monotonic()
+        process.wait(LIMIT_S)
+        self.assertEqual(process.returncode, 128 + number)
+        self.assertLess(time.monotonic() - began, within)
+
+    def processor_ms(self, process):
+        """What it has used so far."""
+        with open("/proc/%d/schedstat" % process.pid) as times:
+            return int(times.read().split()[0]) / 1e6
+
+    def stays(self, path=None):
+        """The queue is still there, as it should be, and is removed."""
+        path = path or self.object()
+        self.assertTrue(os.path.lexists(path))
+        os.unlink(path)
+
+
+def main():
+    if not PRODUCER or not CONSUMER:
+        sys.exit("Usage: %s PRODUCER CONSUMER [EVENT_LOOP] [TEST]..." % os.path.basename(sys.argv[0]))
+    print("seed %d" % SEED, flush=True)
+    result = unittest.main(exit=False).result
+    if not result.wasSuccessful():
+        broken = [case.id().replace("__main__.", "") for case, _ in result.failures + result.errors]
+        paths = " ".join("%s=%s" % (name, os.environ[name]) for name in VARIABLES if name in os.environ)
+        print("reproduce: SEED=%d %s python3 %s %s" % (SEED, paths, sys.argv[0], " ".join(broken)), flush=True)
+        sys.exit(1)
