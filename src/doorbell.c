@@ -30,9 +30,8 @@ static int ring_now(struct shmq *q, uint64_t ticket) {
 }
 
 int doorbell_answer(struct shmq *q, uint64_t ticket) {
-    uint64_t want = shared_load(&q->peer->want); /* relaxed: ordered by D3 */
-    if ((int64_t)(q->ring.own - want) < 0)
-        return 0; /* too little yet: a later ring_advance comes by here again */
+    uint64_t want = shared_load(&q->peer->want);     /* relaxed: ordered by D3 */
+    if ((int64_t)(q->ring.own - want) < 0) return 0; /* too little yet: a later ring_advance comes by here again */
     return ring_now(q, ticket);
 }
 
@@ -43,9 +42,7 @@ int doorbell_announce(struct shmq *q) {
     return ticket % 2 == 0 ? 0 : ring_now(q, ticket);
 }
 
-static bool available(const struct shmq *q, uint64_t need) {
-    return ring_available(&q->ring) >= need;
-}
+static bool available(const struct shmq *q, uint64_t need) { return ring_available(&q->ring) >= need; }
 
 static int look(struct shmq *q) { return ring_look(&q->ring) == 0 ? 0 : shmq_damaged(q); }
 
@@ -59,8 +56,7 @@ static int spin(struct shmq *q, uint64_t need) {
         q->looks = q->looks < LOOKS_MOST / 2 ? 2 * q->looks : LOOKS_MOST;
         return 0;
     }
-    if (!q->bells.notifier->polls)
-        q->looks = q->looks / 2 > LOOKS_LEAST ? q->looks / 2 : LOOKS_LEAST;
+    if (!q->bells.notifier->polls) q->looks = q->looks / 2 > LOOKS_LEAST ? q->looks / 2 : LOOKS_LEAST;
     return 0;
 }
 

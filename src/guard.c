@@ -27,9 +27,7 @@ static void after_fork_in_child(void) {
     after_fork();
 }
 
-static void watch_forks(void) {
-    (void)pthread_atfork(before_fork, after_fork, after_fork_in_child);
-}
+static void watch_forks(void) { (void)pthread_atfork(before_fork, after_fork, after_fork_in_child); }
 
 void guard_lock(void) {
     (void)pthread_once(&once, watch_forks);

@@ -80,24 +80,21 @@ struct record {
 enum { RECORD_ALIGN = 8, RECORD_HEADER = sizeof(struct record) };
 
 #define SHMQ_AT(type, field, offset) (offsetof(struct type, field) == (offset))
-_Static_assert(SHMQ_AT(header, magic, 0x00) && SHMQ_AT(header, abi, 0x08) &&
-                   SHMQ_AT(header, page_size, 0x0c) && SHMQ_AT(header, object_size, 0x10) &&
-                   SHMQ_AT(header, capacity, 0x18) && SHMQ_AT(header, max_message, 0x20) &&
-                   SHMQ_AT(header, instance, 0x28) && SHMQ_AT(header, notify, 0x30) &&
-                   SHMQ_AT(header, flags, 0x34) && SHMQ_AT(header, fingerprint, 0x38) &&
-                   sizeof(struct header) == 0x40,
+_Static_assert(SHMQ_AT(header, magic, 0x00) && SHMQ_AT(header, abi, 0x08) && SHMQ_AT(header, page_size, 0x0c) &&
+                   SHMQ_AT(header, object_size, 0x10) && SHMQ_AT(header, capacity, 0x18) &&
+                   SHMQ_AT(header, max_message, 0x20) && SHMQ_AT(header, instance, 0x28) &&
+                   SHMQ_AT(header, notify, 0x30) && SHMQ_AT(header, flags, 0x34) &&
+                   SHMQ_AT(header, fingerprint, 0x38) && sizeof(struct header) == 0x40,
                "ABI");
-_Static_assert(SHMQ_AT(end_page, cursor, 0x000) && SHMQ_AT(end_page, ticket, 0x080) &&
-                   SHMQ_AT(end_page, want, 0x088) && SHMQ_AT(end_page, life, 0x100) &&
-                   SHMQ_AT(end_page, end_seen, 0x108) && SHMQ_AT(end_page, bell, 0x110) &&
-                   SHMQ_AT(end_page, messages, 0x180) && SHMQ_AT(end_page, sleeps, 0x188) &&
-                   SHMQ_AT(end_page, rings, 0x190) && sizeof(struct end_page) == 0x198,
+_Static_assert(SHMQ_AT(end_page, cursor, 0x000) && SHMQ_AT(end_page, ticket, 0x080) && SHMQ_AT(end_page, want, 0x088) &&
+                   SHMQ_AT(end_page, life, 0x100) && SHMQ_AT(end_page, end_seen, 0x108) &&
+                   SHMQ_AT(end_page, bell, 0x110) && SHMQ_AT(end_page, messages, 0x180) &&
+                   SHMQ_AT(end_page, sleeps, 0x188) && SHMQ_AT(end_page, rings, 0x190) &&
+                   sizeof(struct end_page) == 0x198,
                "ABI");
-_Static_assert(SHMQ_AT(meeting, items, 0x000) && SHMQ_AT(meeting, space, 0x080) &&
-                   sizeof(struct meeting) == 0x84,
+_Static_assert(SHMQ_AT(meeting, items, 0x000) && SHMQ_AT(meeting, space, 0x080) && sizeof(struct meeting) == 0x84,
                "ABI");
-_Static_assert(SHMQ_AT(record, length, 0) && SHMQ_AT(record, tag, 4) && sizeof(struct record) == 8,
-               "ABI");
+_Static_assert(SHMQ_AT(record, length, 0) && SHMQ_AT(record, tag, 4) && sizeof(struct record) == 8, "ABI");
 
 /* The bytes of the object that are leased (lease.h), one each. They need not exist: leases are
  * locks, not data. */

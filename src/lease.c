@@ -15,8 +15,7 @@ int lease_take(int fd, int byte, enum lease_kind kind) {
 int lease_take_until(int fd, int byte, enum lease_kind kind, int64_t until_ns) {
     int64_t nap_ns = OS_MS / 20;
     while (lease_take(fd, byte, kind) != 0) {
-        if (errno != EBUSY || os_now() >= until_ns)
-            return -1; /* errno from lease_take: os_now leaves it alone */
+        if (errno != EBUSY || os_now() >= until_ns) return -1; /* errno from lease_take: os_now leaves it alone */
         os_nap(nap_ns);
         if (nap_ns < 5 * OS_MS) nap_ns *= 2;
     }

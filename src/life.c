@@ -15,8 +15,7 @@ static bool peer_holds_lease(const struct shmq *q) {
 static int absence(const struct shmq *q, uint64_t *life) {
     /* L1: acquire, pairs with L2. Whoever sees a life closed also sees all that it published. */
     *life = shared_load_acquire(&q->peer->life);
-    if (*life % 2 == 0)
-        return EPIPE; /* whatever the lease says: dropped right after, or a successor's */
+    if (*life % 2 == 0) return EPIPE; /* whatever the lease says: dropped right after, or a successor's */
     if (peer_holds_lease(q)) return 0;
     /* The same life still: so it was this one's lease that was free. */
     return shared_load_acquire(&q->peer->life) == *life ? EOWNERDEAD : 0;

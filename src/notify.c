@@ -35,13 +35,11 @@ void bells_disown(struct bells *bells) {
     }
 }
 
-int notify_name(char name[NOTIFY_NAME_MAX], const char *prefix, const struct bells *queue,
-                bool items) {
+int notify_name(char name[NOTIFY_NAME_MAX], const char *prefix, const struct bells *queue, bool items) {
     struct stat status;
     if (os_stat(queue->object, &status) != 0) return -1;
-    (void)snprintf(name, NOTIFY_NAME_MAX, "%s%016llx-%llx.%s", prefix,
-                   (unsigned long long)queue->instance, (unsigned long long)status.st_ino,
-                   items ? "items" : "space");
+    (void)snprintf(name, NOTIFY_NAME_MAX, "%s%016llx-%llx.%s", prefix, (unsigned long long)queue->instance,
+                   (unsigned long long)status.st_ino, items ? "items" : "space");
     return 0;
 }
 
@@ -60,8 +58,7 @@ int notify_vet(const struct bells *bells, const struct stat *found, mode_t type)
     if (os_stat(bells->object, &queue) != 0) return -1;
     const bool ours = found->st_uid == os_user() || found->st_uid == 0;
     const bool group = (queue.st_mode & 060) != 0 && found->st_gid == queue.st_gid;
-    const bool welcome =
-        ours || found->st_uid == queue.st_uid || group || (queue.st_mode & 06) != 0;
+    const bool welcome = ours || found->st_uid == queue.st_uid || group || (queue.st_mode & 06) != 0;
     return welcome && (found->st_mode & S_IFMT) == type ? 0 : fail(EACCES);
 }
 
@@ -69,8 +66,7 @@ int notify_give_rights(const struct bells *bells, int fd) {
     struct stat queue;
     if (os_stat(bells->object, &queue) != 0) return -1;
     if (os_set_path_owner(fd, queue.st_uid, queue.st_gid) != 0) /* root may */
-        (void)os_set_path_owner(fd, (uid_t)-1,
-                                queue.st_gid); /* a member may; else others' rights */
+        (void)os_set_path_owner(fd, (uid_t)-1, queue.st_gid);   /* a member may; else others' rights */
     return os_set_path_mode(fd, queue.st_mode & 0666);
 }
 

@@ -63,8 +63,8 @@ struct notifier {
     int (*wait)(struct bells *bells, int64_t until_ns);
 };
 
-extern const struct notifier shmq_notify_sem, shmq_notify_named, shmq_notify_cond, shmq_notify_fifo,
-    shmq_notify_signal, shmq_notify_lock, shmq_notify_spin;
+extern const struct notifier shmq_notify_sem, shmq_notify_named, shmq_notify_cond, shmq_notify_fifo, shmq_notify_signal,
+    shmq_notify_lock, shmq_notify_spin;
 
 /* By enum shmq_notify; NULL for other values. */
 const struct notifier *notifier_of(uint32_t kind);
@@ -82,8 +82,7 @@ enum { NOTIFY_NAME_MAX = 64 };
 
 /* The name of a doorbell that has one: `prefix`, instance and inode of the queue, .items or .space.
  * (Its instance alone could be that of another queue, copied.) -1 with errno. */
-int notify_name(char name[NOTIFY_NAME_MAX], const char *prefix, const struct bells *queue,
-                bool items);
+int notify_name(char name[NOTIFY_NAME_MAX], const char *prefix, const struct bells *queue, bool items);
 
 /* Removes both, if they are ours to remove. */
 void notify_remove(int directory, const char *prefix, const struct bells *queue);

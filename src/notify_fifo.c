@@ -46,9 +46,7 @@ static int fifo_open(struct bells *bells) {
     return 0;
 }
 
-static void fifo_remove(const struct bells *queue) {
-    notify_remove(queue->directory, PREFIX, queue);
-}
+static void fifo_remove(const struct bells *queue) { notify_remove(queue->directory, PREFIX, queue); }
 
 /* While nobody is there, we write to our own FIFO ourselves: else it would stay readable since the
  * last one left (POLLHUP), and a waiter would turn in circles. So that means: just now somebody
@@ -71,8 +69,7 @@ static void fifo_reset(struct bells *bells) {
 static int fifo_wait(struct bells *bells, int64_t until_ns) {
     int events = os_poll(bells->fd[MINE], until_ns);
     if (events < 0 || (events & POLLNVAL) != 0) return events < 0 ? -1 : fail(EBADF);
-    if ((events & POLLIN) == 0 && (events & POLLHUP) != 0)
-        os_nap(OS_MS); /* until its lease is free */
+    if ((events & POLLIN) == 0 && (events & POLLHUP) != 0) os_nap(OS_MS); /* until its lease is free */
     return 0;
 }
 

@@ -52,8 +52,7 @@ static int lock_wait(struct bells *bells, int64_t until_ns) {
         notify_nap(bells, until_ns);
         return 0;
     }
-    if (os_lock_wait(bells->object, gate, F_RDLCK) == 0)
-        return os_lock(bells->object, gate, F_UNLCK);
+    if (os_lock_wait(bells->object, gate, F_RDLCK) == 0) return os_lock(bells->object, gate, F_UNLCK);
     return errno == EINTR ? 0 : -1;
 }
 

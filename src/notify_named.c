@@ -45,8 +45,7 @@ static sem_t *open_bell(const struct bells *bells, enum bell bell) {
     struct stat found;
     if (notify_name(name, PREFIX, bells, notify_is_items(bells, bell)) != 0) return NULL;
     int result = os_stat_name(AT_FDCWD, name, &found);
-    if (result != 0 && errno == ENOENT && make(bells, name) == 0)
-        result = os_stat_name(AT_FDCWD, name, &found);
+    if (result != 0 && errno == ENOENT && make(bells, name) == 0) result = os_stat_name(AT_FDCWD, name, &found);
     /* In a sticky directory only its owner replaces what we have looked at. */
     if (result != 0 || notify_vet(bells, &found, S_IFREG) != 0) return NULL;
     if (found.st_size != sizeof(sem_t)) return (void)fail(EACCES), NULL;

@@ -67,9 +67,7 @@ static inline int os_cond_format(pthread_cond_t *cond) {
 
 static inline int os_mutex_lock(pthread_mutex_t *mutex) { return pthread_mutex_lock(mutex); }
 
-static inline int os_mutex_repair(pthread_mutex_t *mutex) {
-    return pthread_mutex_consistent(mutex);
-}
+static inline int os_mutex_repair(pthread_mutex_t *mutex) { return pthread_mutex_consistent(mutex); }
 
 static inline void os_mutex_unlock(pthread_mutex_t *mutex) { (void)pthread_mutex_unlock(mutex); }
 
@@ -82,9 +80,7 @@ static inline int os_cond_signal(pthread_cond_t *cond) { return pthread_cond_sig
 
 /* FIFOs. First a descriptor that only stands for what is there, and follows no link; then the
  * same object opened for use. */
-static inline int os_make_fifo(int directory, const char *name) {
-    return mkfifoat(directory, name, 0600);
-}
+static inline int os_make_fifo(int directory, const char *name) { return mkfifoat(directory, name, 0600); }
 
 static inline int os_open_path(int directory, const char *name) {
     return openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -98,9 +94,7 @@ static inline int os_set_path_owner(int path, uid_t user, gid_t group) {
     return chown(os_self_path(path).text, user, group);
 }
 
-static inline int os_set_path_mode(int path, mode_t mode) {
-    return chmod(os_self_path(path).text, mode);
-}
+static inline int os_set_path_mode(int path, mode_t mode) { return chmod(os_self_path(path).text, mode); }
 
 static inline ssize_t os_read_fifo(int fd, void *to, size_t bytes) { return read(fd, to, bytes); }
 

@@ -12,8 +12,7 @@
 
 static int sem_open_bells(struct bells *bells) {
     for (enum bell bell = MINE; bell <= THEIRS; bell++)
-        bells->at[bell] =
-            notify_is_items(bells, bell) ? &bells->meeting->items : &bells->meeting->space;
+        bells->at[bell] = notify_is_items(bells, bell) ? &bells->meeting->items : &bells->meeting->space;
     return 0;
 }
 

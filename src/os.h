@@ -36,9 +36,7 @@ static inline int fail(int error) {
 }
 
 /* Names and objects. Every descriptor is close-on-exec. */
-static inline int os_open_directory(const char *path) {
-    return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-}
+static inline int os_open_directory(const char *path) { return open(path, O_PATH | O_DIRECTORY | O_CLOEXEC); }
 
 static inline int os_open_existing(int directory, const char *name) {
     return openat(directory, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -64,9 +62,7 @@ static inline int os_link(int fd, int directory, const char *name) {
     return linkat(AT_FDCWD, os_self_path(fd).text, directory, name, AT_SYMLINK_FOLLOW);
 }
 
-static inline int os_unlink(int directory, const char *name) {
-    return unlinkat(directory, name, 0);
-}
+static inline int os_unlink(int directory, const char *name) { return unlinkat(directory, name, 0); }
 
 static inline int os_stat(int fd, struct stat *status) { return fstat(fd, status); }
 
@@ -95,9 +91,7 @@ static inline uint64_t os_space(int fd) {
     return (uint64_t)system.f_bavail * system.f_frsize;
 }
 
-static inline ssize_t os_read(int fd, void *to, size_t bytes, off_t offset) {
-    return pread(fd, to, bytes, offset);
-}
+static inline ssize_t os_read(int fd, void *to, size_t bytes, off_t offset) { return pread(fd, to, bytes, offset); }
 
 static inline ssize_t os_write(int fd, const void *from, size_t bytes, off_t offset) {
     return pwrite(fd, from, bytes, offset);
@@ -134,17 +128,11 @@ static inline int os_map(void *at, size_t bytes, int protection, int fd, size_t 
     return mapped == MAP_FAILED ? -1 : 0;
 }
 
-static inline void os_unmap(void *at, size_t bytes) {
-    (void)munmap(at, bytes); /* fails for wrong arguments only */
-}
+static inline void os_unmap(void *at, size_t bytes) { (void)munmap(at, bytes); /* fails for wrong arguments only */ }
 
-static inline int os_advise(void *at, size_t bytes, int advice) {
-    return madvise(at, bytes, advice);
-}
+static inline int os_advise(void *at, size_t bytes, int advice) { return madvise(at, bytes, advice); }
 
-static inline void *os_allocate_memory(size_t alignment, size_t bytes) {
-    return aligned_alloc(alignment, bytes);
-}
+static inline void *os_allocate_memory(size_t alignment, size_t bytes) { return aligned_alloc(alignment, bytes); }
 
 static inline void os_free_memory(void *memory) { free(memory); }
 
@@ -158,8 +146,7 @@ static inline int64_t os_now(void) {
 }
 
 static inline struct timespec os_timespec(int64_t time_ns) {
-    return (struct timespec){.tv_sec = (time_t)(time_ns / (1000 * OS_MS)),
-                             .tv_nsec = (long)(time_ns % (1000 * OS_MS))};
+    return (struct timespec){.tv_sec = (time_t)(time_ns / (1000 * OS_MS)), .tv_nsec = (long)(time_ns % (1000 * OS_MS))};
 }
 
 static inline void os_nap(int64_t duration_ns) {
@@ -177,8 +164,7 @@ _Static_assert(sizeof(time_t) == sizeof(long), "futex");
  * signal handler ran. */
 static inline int os_futex_wait(const void *word, uint32_t expected, int64_t until_ns) {
     struct timespec until = os_timespec(until_ns);
-    return (int)syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &until, NULL,
-                        FUTEX_BITSET_MATCH_ANY);
+    return (int)syscall(SYS_futex, word, FUTEX_WAIT_BITSET, expected, &until, NULL, FUTEX_BITSET_MATCH_ANY);
 }
 
 static inline int os_futex_wake(const void *word, int sleepers) {
@@ -186,9 +172,7 @@ static inline int os_futex_wake(const void *word, int sleepers) {
 }
 
 /* The rest. */
-static inline int os_random(void *to, size_t bytes) {
-    return getrandom(to, bytes, 0) == (ssize_t)bytes ? 0 : -1;
-}
+static inline int os_random(void *to, size_t bytes) { return getrandom(to, bytes, 0) == (ssize_t)bytes ? 0 : -1; }
 
 static inline size_t os_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
 

@@ -16,8 +16,7 @@ enum {
     ALLOCATE_STEP = 256 << 10,     /* bytes at a time: quicker than any timer that interrupts it */
     LEAST_TRIES = 4
 };
-static const unsigned FLAGS_KNOWN =
-    SHMQ_MANY_PRODUCERS | SHMQ_MANY_CONSUMERS | SHMQ_EPHEMERAL | SHMQ_CHECKSUM;
+static const unsigned FLAGS_KNOWN = SHMQ_MANY_PRODUCERS | SHMQ_MANY_CONSUMERS | SHMQ_EPHEMERAL | SHMQ_CHECKSUM;
 static const unsigned FLAGS_BUILT = SHMQ_EPHEMERAL;
 static const char SHARED_MEMORY_DIRECTORY[] = "/dev/shm";
 
@@ -58,14 +57,12 @@ static uint64_t fingerprint_of(const struct notifier *notifier) {
 
 static bool header_is_sound(const struct header *header, uint64_t object_size) {
     const struct notifier *notifier = notifier_of(header->notify);
-    return header->magic == SHMQ_MAGIC && header->abi == SHMQ_ABI &&
-           header->page_size == os_page_size() && header->capacity >= header->page_size &&
-           header->capacity <= SIZE_MAX / 4 && (header->capacity & (header->capacity - 1)) == 0 &&
-           header->object_size == object_size &&
-           object_size == PAGE_RING * (uint64_t)header->page_size + header->capacity &&
-           header->max_message > 0 && header->max_message <= header->capacity - RECORD_HEADER &&
-           header->max_message <= UINT32_MAX && (uint32_t)header->instance != 0 &&
-           (header->flags & ~FLAGS_KNOWN) == 0 && notifier != NULL &&
+    return header->magic == SHMQ_MAGIC && header->abi == SHMQ_ABI && header->page_size == os_page_size() &&
+           header->capacity >= header->page_size && header->capacity <= SIZE_MAX / 4 &&
+           (header->capacity & (header->capacity - 1)) == 0 && header->object_size == object_size &&
+           object_size == PAGE_RING * (uint64_t)header->page_size + header->capacity && header->max_message > 0 &&
+           header->max_message <= header->capacity - RECORD_HEADER && header->max_message <= UINT32_MAX &&
+           (uint32_t)header->instance != 0 && (header->flags & ~FLAGS_KNOWN) == 0 && notifier != NULL &&
            header->fingerprint == fingerprint_of(notifier);
 }
 
@@ -111,7 +108,7 @@ static bool owner_is_welcome(const struct stat *status, mode_t mode) {
 static int open_existing(struct region *region, mode_t mode, struct stat *status) {
     if (os_stat_name(region->directory, region->name, status) != 0) return region_fail();
     if (!S_ISREG(status->st_mode) && !S_ISLNK(status->st_mode))
-        return fail(EPROTO); /* to open a device would be to use it */
+        return fail(EPROTO);                                            /* to open a device would be to use it */
     region->object = os_open_existing(region->directory, region->name); /* ELOOP: a link */
     if (region->object < 0 || os_stat(region->object, status) != 0) return region_fail();
     if (!owner_is_welcome(status, mode)) return fail(EACCES);
@@ -148,9 +145,7 @@ static int map(struct region *region, enum shmq_end end) {
         os_map(region->ring, capacity, producers, object, ring) != 0 ||
         os_map(region->ring + capacity, capacity, producers, object, ring) != 0)
         return -1;
-    return os_advise(base, bytes, MADV_DONTFORK) == 0 && os_advise(base, bytes, MADV_DONTDUMP) == 0
-               ? 0
-               : -1;
+    return os_advise(base, bytes, MADV_DONTFORK) == 0 && os_advise(base, bytes, MADV_DONTDUMP) == 0 ? 0 : -1;
 }
 
 /* Gives back all of an object: leases, mapping, descriptor. */
@@ -196,12 +191,9 @@ static int build(struct region *region, mode_t mode) {
     const struct header *header = &region->header;
     /* Beyond the limit the kernel would send SIGXFSZ. And what cannot fit must not fill the file
      * system before it fails: where that is as large as memory, other processes would die. */
-    if (header->object_size > os_file_size_limit() ||
-        header->object_size > os_space(region->object))
+    if (header->object_size > os_file_size_limit() || header->object_size > os_space(region->object))
         return fail(ENOSPC);
-    if (os_set_mode(region->object, mode) != 0 ||
-        allocate(region->object, header->object_size) != 0)
-        return -1;
+    if (os_set_mode(region->object, mode) != 0 || allocate(region->object, header->object_size) != 0) return -1;
     ssize_t put = os_write(region->object, header, sizeof *header, 0);
     if (put < 0) return region_fail();
     return put == (ssize_t)sizeof *header ? 0 : fail(ENOSPC);
@@ -227,8 +219,7 @@ static int create(struct region *region, enum shmq_end end, const struct shmq_at
 /* Does the name still mean our object? ENOENT: no. */
 static int check_name(const struct region *region) {
     struct stat ours, named;
-    if (os_stat(region->object, &ours) != 0 ||
-        os_stat_name(region->directory, region->name, &named) != 0)
+    if (os_stat(region->object, &ours) != 0 || os_stat_name(region->directory, region->name, &named) != 0)
         return region_fail();
     bool same = ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
     return same ? 0 : fail(ENOENT);
@@ -249,15 +240,14 @@ static int find(struct region *region, enum shmq_end end, mode_t mode, int64_t u
 }
 
 /* One try at what shmq_open asks. ESTALE: someone else was faster, start over. */
-static int open_once(struct region *region, enum shmq_end end, int oflag,
-                     const struct shmq_attr *attr, int64_t until_ns) {
+static int open_once(struct region *region, enum shmq_end end, int oflag, const struct shmq_attr *attr,
+                     int64_t until_ns) {
     const bool exclusive = (oflag & O_EXCL) != 0;
     struct stat status;
     if (!exclusive && find(region, end, attr->mode, until_ns) == 0) return 0;
     if (!exclusive && (errno != ENOENT || (oflag & O_CREAT) == 0)) return -1;
     /* Only linkat decides; but why build a large queue in vain? */
-    if (exclusive && os_stat_name(region->directory, region->name, &status) == 0)
-        return fail(EEXIST);
+    if (exclusive && os_stat_name(region->directory, region->name, &status) == 0) return fail(EEXIST);
     if (create(region, end, attr) == 0) return 0;
     return errno == EEXIST && !exclusive ? fail(ESTALE) : -1;
 }
@@ -291,11 +281,10 @@ static bool start_over(struct region *region, int tries, int64_t until_ns) {
 
 int64_t region_deadline(void) { return os_now() + LIFE_CYCLE_PATIENCE_MS * OS_MS; }
 
-int region_open(struct region *region, const char *path, enum shmq_end end, int oflag,
-                const struct shmq_attr *attr, int64_t until_ns) {
+int region_open(struct region *region, const char *path, enum shmq_end end, int oflag, const struct shmq_attr *attr,
+                int64_t until_ns) {
     *region = (struct region){.directory = -1, .object = -1};
-    if ((oflag & ~(O_CREAT | O_EXCL)) != 0 || oflag == O_EXCL || !mode_is_valid(attr->mode))
-        return fail(EINVAL);
+    if ((oflag & ~(O_CREAT | O_EXCL)) != 0 || oflag == O_EXCL || !mode_is_valid(attr->mode)) return fail(EINVAL);
     int result = resolve(region, path);
     if (result == 0) {
         int tries = 0;
@@ -335,24 +324,21 @@ static bool is_over(const struct region *region, enum farewell why) {
         read_page(region, PAGE_CONSUMER, &consumer) != 0)
         return false;
     if (producer.life == 0 && consumer.life == 0) return why == FAILED;
-    return (region->header.flags & SHMQ_EPHEMERAL) != 0 && producer.cursor == consumer.cursor &&
-           consumer.life != 0;
+    return (region->header.flags & SHMQ_EPHEMERAL) != 0 && producer.cursor == consumer.cursor && consumer.life != 0;
 }
 
 static void remove_doorbells(const struct region *region) {
     const struct notifier *notifier = notifier_of(region->header.notify);
     if (region->header.abi != SHMQ_ABI || notifier == NULL || notifier->remove == NULL) return;
-    notifier->remove(&(struct bells){.directory = region->directory,
-                                     .object = region->object,
-                                     .instance = region->header.instance});
+    notifier->remove(
+        &(struct bells){.directory = region->directory, .object = region->object, .instance = region->header.instance});
 }
 
 /* Removes the name, if it still means our object; ENOENT if not. Holds the life-cycle lease
  * exclusively meanwhile. The name goes last: whoever is killed before has unlinked nothing, and
  * the next who attaches makes the doorbells again. */
 static int remove_name(struct region *region, enum farewell why, int64_t until_ns) {
-    if (lease_take_until(region->object, LEASE_LIFE_CYCLE, LEASE_EXCLUSIVE, until_ns) != 0)
-        return -1;
+    if (lease_take_until(region->object, LEASE_LIFE_CYCLE, LEASE_EXCLUSIVE, until_ns) != 0) return -1;
     int result = check_name(region);
     if (result == 0 && is_over(region, why)) {
         remove_doorbells(region);
@@ -365,8 +351,7 @@ static int remove_name(struct region *region, enum farewell why, int64_t until_n
 int region_retire(struct region *region, bool failed, int64_t until_ns) {
     const bool ephemeral = (region->header.flags & SHMQ_EPHEMERAL) != 0;
     if (region->object < 0 || !(ephemeral || failed)) return 0;
-    if (has_ends(region))
-        return 0; /* theirs to do: of two ends that close at once, the later sees no other */
+    if (has_ends(region)) return 0; /* theirs to do: of two ends that close at once, the later sees no other */
     int result = remove_name(region, failed ? FAILED : DRAINED, until_ns);
     return result != 0 && errno == ENOENT ? 0 : result; /* gone already: just as well */
 }

@@ -34,8 +34,8 @@ int64_t region_deadline(void);
 /* Creates or attaches, as shmq_open says: takes `end`'s role lease and maps what it may see. On
  * success the life-cycle lease is still held, shared: drop it once everything that has a name is
  * open. On failure nothing is held, and nothing was created. */
-int region_open(struct region *region, const char *path, enum shmq_end end, int oflag,
-                const struct shmq_attr *attr, int64_t until_ns);
+int region_open(struct region *region, const char *path, enum shmq_end end, int oflag, const struct shmq_attr *attr,
+                int64_t until_ns);
 
 /* Drops every lease, unmaps and closes. Leaves errno alone, for those who fail. */
 void region_close(struct region *region);
@@ -58,8 +58,6 @@ int region_fail(void);
 int region_unlink(const char *path, int64_t until_ns);
 
 /* The byte of an end's role lease. */
-static inline int region_role(enum shmq_end end) {
-    return end == SHMQ_PRODUCER ? LEASE_PRODUCER : LEASE_CONSUMER;
-}
+static inline int region_role(enum shmq_end end) { return end == SHMQ_PRODUCER ? LEASE_PRODUCER : LEASE_CONSUMER; }
 
 #endif

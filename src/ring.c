@@ -31,8 +31,7 @@ int ring_look(struct ring *ring) {
     uint64_t seen = shared_load_acquire(ring->peer_word);
     /* A cursor never moves back, and never past what it may own: both are one unsigned
      * comparison. */
-    if (seen - ring->peer > ring->capacity - ring_available(ring) || seen % RECORD_ALIGN != 0)
-        return -1;
+    if (seen - ring->peer > ring->capacity - ring_available(ring) || seen % RECORD_ALIGN != 0) return -1;
     ring->peer = seen;
     return 0;
 }

@@ -59,22 +59,16 @@ int ring_look_paced(struct ring *ring);
  * the record makes no sense. */
 const void *ring_read(const struct ring *ring, size_t *length);
 
-static inline uint64_t ring_available(const struct ring *ring) {
-    return ring->peer + ring->slack - ring->own;
-}
+static inline uint64_t ring_available(const struct ring *ring) { return ring->peer + ring->slack - ring->own; }
 
 /* Bytes that a message takes in the ring. */
 static inline uint64_t ring_record_bytes(uint64_t length) {
     return (RECORD_HEADER + length + (RECORD_ALIGN - 1)) & ~(uint64_t)(RECORD_ALIGN - 1);
 }
 
-static inline void *ring_at(const struct ring *ring) {
-    return ring->bytes + (ring->own & (ring->capacity - 1));
-}
+static inline void *ring_at(const struct ring *ring) { return ring->bytes + (ring->own & (ring->capacity - 1)); }
 
-static inline uint32_t ring_tag(const struct ring *ring) {
-    return (uint32_t)(ring->own / RECORD_ALIGN) ^ ring->salt;
-}
+static inline uint32_t ring_tag(const struct ring *ring) { return (uint32_t)(ring->own / RECORD_ALIGN) ^ ring->salt; }
 
 /* Gives `bytes` to the other end: the producer publishes a record, the consumer releases one. */
 static inline void ring_advance(struct ring *ring, uint64_t bytes) {

@@ -74,8 +74,7 @@ static inline void shared_store32(shared_u32 *word, uint32_t value) {
 /* Compare and swap, relaxed; may fail without a reason. */
 static inline bool shared_swap32(shared_u32 *word, uint32_t expected, uint32_t desired) {
     SHARED_HOOK(SHARED_UPDATE, word, sizeof *word);
-    return atomic_compare_exchange_weak_explicit(word, &expected, desired, memory_order_relaxed,
-                                                 memory_order_relaxed);
+    return atomic_compare_exchange_weak_explicit(word, &expected, desired, memory_order_relaxed, memory_order_relaxed);
 }
 
 /* A record's header, at once: a peer that changes it meanwhile cannot give half of two. */

@@ -56,8 +56,8 @@ static struct shmq *new_handle(void) {
 }
 
 /* Everything of shmq_open that takes or gives a descriptor. */
-static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int oflag,
-                        const struct shmq_attr *attr, int64_t until_ns) {
+static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int oflag, const struct shmq_attr *attr,
+                        int64_t until_ns) {
     if (region_open(&q->region, name, end, oflag, attr, until_ns) != 0) return -1;
     int result = open_bells(q, end);
     lease_drop(q->region.object, LEASE_LIFE_CYCLE);
@@ -75,8 +75,7 @@ static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int
     return fail(error);
 }
 
-int shmq_open(shmq **handle, const char *name, enum shmq_end end, int oflag,
-              const struct shmq_attr *attr) {
+int shmq_open(shmq **handle, const char *name, enum shmq_end end, int oflag, const struct shmq_attr *attr) {
     static const struct shmq_attr defaults;
     if (handle == NULL) return fail(EINVAL);
     *handle = NULL;

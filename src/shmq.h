@@ -102,9 +102,9 @@ struct shmq_stat {
     uint64_t capacity, max_message; /* bytes */
     uint64_t used;                  /* bytes not yet released, headers and padding included */
     uint64_t sent, received;        /* messages since creation; may be one behind after a death */
-    uint64_t sleeps, rings; /* of this side since creation: waits that slept, wake-ups given */
-    uint32_t producers, consumers; /* alive now */
-    uint32_t notify, flags;        /* as created */
+    uint64_t sleeps, rings;         /* of this side since creation: waits that slept, wake-ups given */
+    uint32_t producers, consumers;  /* alive now */
+    uint32_t notify, flags;         /* as created */
 };
 
 /* Opens one end of the queue `name` and stores the handle in *q (NULL on failure).
@@ -122,8 +122,7 @@ struct shmq_stat {
  * On failure nothing was created.
  * Errors: EINVAL ENOENT EEXIST EACCES EPERM ELOOP ENAMETOOLONG ENOSPC ENOMEM EMFILE ENFILE EBUSY
  * EPROTO EBADMSG ENOTSUP. */
-int shmq_open(shmq **q, const char *name, enum shmq_end end, int oflag,
-              const struct shmq_attr *attr);
+int shmq_open(shmq **q, const char *name, enum shmq_end end, int oflag, const struct shmq_attr *attr);
 
 /* Copies one message of `length` bytes (0 is a message too) into the ring and publishes it;
  * waits for space. A consumer that left is reported only when there is no space: until then

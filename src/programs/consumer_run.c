@@ -42,21 +42,18 @@ static int output_failure(struct session *session) {
         return session_failure(session, "reading a message");
     }
     progress_end(&session->progress);
-    narrate(session->io->err, session->program, "cannot write standard output: %s",
-            strerror(error));
+    narrate(session->io->err, session->program, "cannot write standard output: %s", strerror(error));
     return STATUS_FAILURE;
 }
 
 static int deliver(struct session *session, const char *message, size_t length) {
-    struct iovec parts[] = {stream_part(message, length),
-                            stream_part(&session->options.separator, 1)};
+    struct iovec parts[] = {stream_part(message, length), stream_part(&session->options.separator, 1)};
 
     if (stream_write_parts(session->io->out, parts, 2) != 0) {
         return output_failure(session);
     }
     if (session->options.verbose) {
-        narrate_message(session->io->err, "Consumer: Received notification! Message is: \"",
-                        message, length, "\"");
+        narrate_message(session->io->err, "Consumer: Received notification! Message is: \"", message, length, "\"");
     }
     if (shmq_release(session->queue) != 0) {
         return session_failure(session, "taking a message");

@@ -56,8 +56,7 @@ void narrate(int fd, const char *who, const char *format, ...) {
     text_flush(&text);
 }
 
-void narrate_message(int fd, const char *before, const char *message, size_t length,
-                     const char *after) {
+void narrate_message(int fd, const char *before, const char *message, size_t length, const char *after) {
     struct text text = {.fd = fd};
 
     text_put(&text, before, strlen(before));

@@ -85,9 +85,7 @@ static const char *const notifiers[] = {
 
 enum { NOTIFIERS = sizeof notifiers / sizeof notifiers[0] };
 
-const char *options_notifier(unsigned kind) {
-    return kind < NOTIFIERS ? notifiers[kind] : "an unknown notifier";
-}
+const char *options_notifier(unsigned kind) { return kind < NOTIFIERS ? notifiers[kind] : "an unknown notifier"; }
 
 static bool parse_notify(const char *text, unsigned *notify) {
     for (unsigned i = 0; i < NOTIFIERS; i++) {
@@ -121,8 +119,7 @@ static bool take(struct options *options, enum shmq_end end, int option, const c
     case 'v': options->verbose = true; return true;
     case OPTION_KEEP: options->attr.flags &= ~(unsigned)SHMQ_EPHEMERAL; return true;
     case OPTION_COUNT:
-        return end == SHMQ_CONSUMER && parse_number(value, 10, UINT64_MAX, &options->count) &&
-               options->count > 0;
+        return end == SHMQ_CONSUMER && parse_number(value, 10, UINT64_MAX, &options->count) && options->count > 0;
     case OPTION_FOLLOW: options->follow = true; return end == SHMQ_CONSUMER;
     default: /* OPTION_NO_WAIT */ options->no_wait = true; return end == SHMQ_PRODUCER;
     }
@@ -168,14 +165,13 @@ static int answer(const struct streams *io, const char *program, int option) {
     return STATUS_DONE;
 }
 
-int options_parse(struct options *options, enum shmq_end end, int argc, char **argv,
-                  const struct streams *io) {
+int options_parse(struct options *options, enum shmq_end end, int argc, char **argv, const struct streams *io) {
     const char *const program = end == SHMQ_PRODUCER ? "producer" : "consumer";
     char letter[3];
     int option;
 
-    *options = (struct options){
-        .queue = "/shmq", .attr = {.flags = SHMQ_EPHEMERAL}, .timeout_ms = -1, .separator = '\n'};
+    *options =
+        (struct options){.queue = "/shmq", .attr = {.flags = SHMQ_EPHEMERAL}, .timeout_ms = -1, .separator = '\n'};
     optind = 0; /* forget an earlier command line */
     opterr = 0;
     while ((option = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {

@@ -24,8 +24,7 @@ enum { OPTIONS_GO_ON = -1 };
 
 /* Reads the command line and says what is wrong with it, or answers --help and --version. Returns OPTIONS_GO_ON, or the
  * status to exit with. Moves options in argv before other arguments, as getopt does. */
-int options_parse(struct options *options, enum shmq_end end, int argc, char **argv,
-                  const struct streams *io);
+int options_parse(struct options *options, enum shmq_end end, int argc, char **argv, const struct streams *io);
 
 /* What -n calls a notifier (enum shmq_notify). */
 const char *options_notifier(unsigned kind);

@@ -36,8 +36,7 @@ int patience_piece(const struct patience *patience) {
     if (left_ns <= 0) {
         return 0;
     }
-    return left_ns >= PIECE_MS * NS_PER_MS ? PIECE_MS
-                                           : (int)((left_ns + NS_PER_MS - 1) / NS_PER_MS);
+    return left_ns >= PIECE_MS * NS_PER_MS ? PIECE_MS : (int)((left_ns + NS_PER_MS - 1) / NS_PER_MS);
 }
 
 bool patience_left(const struct patience *patience) {
@@ -49,6 +48,5 @@ bool patience_left(const struct patience *patience) {
         return false;
     }
     errno = ETIMEDOUT;
-    return patience->deadline_ns >
-           monotonic_ns(); /* without a deadline always: the clock never gets there */
+    return patience->deadline_ns > monotonic_ns(); /* without a deadline always: the clock never gets there */
 }

@@ -62,8 +62,7 @@ static int send_message(struct session *session, const char *message, size_t len
     return stop_signal() == 0 ? STATUS_DONE : session_stopped();
 }
 
-static int too_long(struct session *session, const char *what, uint64_t number, size_t length,
-                    size_t limit) {
+static int too_long(struct session *session, const char *what, uint64_t number, size_t length, size_t limit) {
     progress_end(&session->progress);
     narrate(session->io->err, session->program,
             "%s %llu is %zu bytes long, more than the %zu that queue %s takes: create the queue "
@@ -110,8 +109,7 @@ static int send_input(struct session *session, size_t limit) {
 
     lines_open(&lines, session->io->in, session->options.separator, limit);
     while (status == STATUS_DONE && (more = lines_next(&lines, &line, &length)) != 0) {
-        status =
-            more > 0 ? send_message(session, line, length) : input_failure(session, &lines, length);
+        status = more > 0 ? send_message(session, line, length) : input_failure(session, &lines, length);
     }
     lines_close(&lines);
     return status;

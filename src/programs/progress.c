@@ -44,11 +44,10 @@ static void draw(const struct progress *progress, shmq *queue, int64_t now_ns) {
     if (shmq_stat(queue, &stat) != 0) {
         return; /* the transfer itself will find out and say why */
     }
-    length = snprintf(
-        line, sizeof line,
-        "\r%llu messages, %.1f %s, %.0f messages/s, %.1f %s/s, queue %.0f%% full\033[K",
-        (unsigned long long)progress->messages, bytes, unit, (double)progress->messages / seconds,
-        rate, rate_unit, 100 * (double)stat.used / (double)stat.capacity);
+    length =
+        snprintf(line, sizeof line, "\r%llu messages, %.1f %s, %.0f messages/s, %.1f %s/s, queue %.0f%% full\033[K",
+                 (unsigned long long)progress->messages, bytes, unit, (double)progress->messages / seconds, rate,
+                 rate_unit, 100 * (double)stat.used / (double)stat.capacity);
     (void)stream_write(progress->fd, line, (size_t)length);
 }
 

@@ -75,8 +75,7 @@ static const char *missing_here(unsigned kind) {
 /* What a queue that is to be created can be refused for. */
 static const char *missing_for_new(unsigned kind) {
     switch (kind) {
-    case SHMQ_NOTIFY_FIFO:
-        return "the file system that is to hold it lacks FIFOs, O_TMPFILE or locks";
+    case SHMQ_NOTIFY_FIFO: return "the file system that is to hold it lacks FIFOs, O_TMPFILE or locks";
     case SHMQ_NOTIFY_NAMED:
         return "/dev/shm, which is to hold the semaphores, or the file system that is to hold the "
                "queue lacks O_TMPFILE or locks";
@@ -90,11 +89,9 @@ static const char *missing_for_existing(const struct header *header) {
         return "it has features that this build may lack";
     }
     switch (header->notify) {
-    case SHMQ_NOTIFY_NAMED:
-        return "its semaphores are not there, and /dev/shm lacks O_TMPFILE to make them";
+    case SHMQ_NOTIFY_NAMED: return "its semaphores are not there, and /dev/shm lacks O_TMPFILE to make them";
     case SHMQ_NOTIFY_COND: return "the other end lives in another PID namespace (a container)";
-    case SHMQ_NOTIFY_FIFO:
-        return "its FIFOs are not there, and the file system that holds it cannot have any";
+    case SHMQ_NOTIFY_FIFO: return "its FIFOs are not there, and the file system that holds it cannot have any";
     case SHMQ_NOTIFY_SIGNAL:
         return "the other end lives in another PID namespace (a container), or belongs to a user "
                "to whom you may not send signals";
@@ -106,9 +103,8 @@ static const char *remedy_for_new(unsigned kind) {
     if (!has_proc()) {
         return "mount it, for no queue can be created without";
     }
-    return kind == SHMQ_NOTIFY_SEM
-               ? "use another place (-q); /name is one in /dev/shm"
-               : "use another notifier (-n sem needs the least) or another place (-q)";
+    return kind == SHMQ_NOTIFY_SEM ? "use another place (-q); /name is one in /dev/shm"
+                                   : "use another notifier (-n sem needs the least) or another place (-q)";
 }
 
 void refusal_unsupported(char text[REFUSAL_MAX], const char *queue, unsigned asked) {
@@ -121,8 +117,7 @@ void refusal_unsupported(char text[REFUSAL_MAX], const char *queue, unsigned ask
         (void)snprintf(text, REFUSAL_MAX,
                        "it was created with -n %s, and %s: end the programs that use it and create "
                        "it with -n sem, which always works, or use another queue (-q)",
-                       options_notifier(kind),
-                       missing != NULL ? missing : missing_for_existing(&header));
+                       options_notifier(kind), missing != NULL ? missing : missing_for_existing(&header));
         return;
     }
     (void)snprintf(text, REFUSAL_MAX, "%s: %s", missing != NULL ? missing : missing_for_new(kind),
@@ -134,12 +129,11 @@ void refusal_foreign(char text[REFUSAL_MAX], const char *queue) {
     const bool exists = read_header(queue, &header);
 
     if (exists && header.abi == SHMQ_ABI && header.fingerprint != 0) {
-        (void)snprintf(
-            text, REFUSAL_MAX,
-            "it was created with -n %s, which shares objects of the C library, by a build with "
-            "another C library or of another version: remove it and use -n sem, or use another "
-            "name (-q)",
-            options_notifier(header.notify));
+        (void)snprintf(text, REFUSAL_MAX,
+                       "it was created with -n %s, which shares objects of the C library, by a build with "
+                       "another C library or of another version: remove it and use -n sem, or use another "
+                       "name (-q)",
+                       options_notifier(header.notify));
         return;
     }
     (void)snprintf(text, REFUSAL_MAX, "%s: remove it, or use another name (-q)",

@@ -36,8 +36,7 @@ static int status_of(int error) {
 }
 
 /* `found` is room for what has to be looked up. */
-static const char *why_not_opened(const struct session *session, int error,
-                                  char found[REFUSAL_MAX]) {
+static const char *why_not_opened(const struct session *session, int error, char found[REFUSAL_MAX]) {
     const struct options *options = &session->options;
 
     if ((error == ENOTSUP || error == ENOENT || error == EACCES || error == EROFS) &&
@@ -81,8 +80,7 @@ int session_open(struct session *session) {
     if (error == EINTR && stop_signal() != 0) {
         return session_stopped();
     }
-    narrate(session->io->err, session->program, "queue %s: %s", options->queue,
-            why_not_opened(session, error, found));
+    narrate(session->io->err, session->program, "queue %s: %s", options->queue, why_not_opened(session, error, found));
     return error == EINVAL ? STATUS_USAGE : status_of(error);
 }
 
@@ -93,8 +91,7 @@ void session_close(struct session *session) {
     }
     /* The transfer has succeeded or failed before this, so the status stays; but nobody should be surprised. */
     if (shmq_close(session->queue) != 0) {
-        narrate(session->io->err, session->program,
-                "queue %s: is still there, since it could not be removed: %s",
+        narrate(session->io->err, session->program, "queue %s: is still there, since it could not be removed: %s",
                 session->options.queue, strerror(errno));
     }
     session->queue = NULL;
@@ -118,7 +115,7 @@ int session_failure(struct session *session, const char *doing) {
         return session_stopped();
     }
     progress_end(&session->progress);
-    narrate(session->io->err, session->program, "queue %s: while %s: %s", session->options.queue,
-            doing, what_happened(session->end, error));
+    narrate(session->io->err, session->program, "queue %s: while %s: %s", session->options.queue, doing,
+            what_happened(session->end, error));
     return status_of(error);
 }

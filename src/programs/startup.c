@@ -37,10 +37,7 @@ static void block_urgent(void) {
 void startup(void) {
     block_urgent();
     occupy_standard_streams();
-    signal(
-        SIGPIPE,
-        SIG_IGN); /* a reader that left is an error of write(2), and the queue is closed properly */
+    signal(SIGPIPE, SIG_IGN); /* a reader that left is an error of write(2), and the queue is closed properly */
     stop_install();
-    (void)
-        shmq_guard_sigbus(); /* where it is not to be had, a truncated queue ends the program by SIGBUS */
+    (void)shmq_guard_sigbus(); /* where it is not to be had, a truncated queue ends the program by SIGBUS */
 }

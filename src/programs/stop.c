@@ -12,12 +12,10 @@
 #include <stddef.h>
 #include <sys/time.h>
 
-static volatile sig_atomic_t
-    received; /* the only global of the programs; a handler has no other way to speak */
+static volatile sig_atomic_t received; /* the only global of the programs; a handler has no other way to speak */
 
 static void on_signal(int number) {
-    static const struct itimerval again = {.it_interval = {.tv_usec = 100000},
-                                           .it_value = {.tv_usec = 100000}};
+    static const struct itimerval again = {.it_interval = {.tv_usec = 100000}, .it_value = {.tv_usec = 100000}};
     const int saved = errno;
 
     if (number != SIGALRM && received == 0) {
@@ -28,8 +26,7 @@ static void on_signal(int number) {
 }
 
 void stop_install(void) {
-    struct sigaction action = {.sa_handler =
-                                   on_signal}; /* without SA_RESTART: calls return EINTR */
+    struct sigaction action = {.sa_handler = on_signal}; /* without SA_RESTART: calls return EINTR */
     sigset_t alarm_only;
 
     received = 0;

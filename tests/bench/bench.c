@@ -18,8 +18,8 @@ static void usage(FILE *to) {
                       "Measures once, with two processes on two cores, and prints one line of JSON."
                       "\n\nMeasures:\n");
     for (const struct measure *measure = measures; measure->name != NULL; measure++)
-        (void)fprintf(to, "  %-13s %s (%s; --rounds %u)\n", measure->name, measure->about,
-                      measure->unit, measure->rounds);
+        (void)fprintf(to, "  %-13s %s (%s; --rounds %u)\n", measure->name, measure->about, measure->unit,
+                      measure->rounds);
     (void)fprintf(to, "\n"
                       "  --rounds N       so many samples\n"
                       "  --wait-ms N      how long idle and idle_timeout wait (2000)\n"
@@ -99,9 +99,9 @@ static void print_figure(const struct pair *pair, const struct figure *figure) {
     int64_t *samples = pair_column(pair, figure->first);
     size_t count = (size_t)pair->rounds * figure->columns;
     qsort(samples, count, sizeof *samples, compare);
-    printf("\"%s\":{\"count\":%zu,\"min\":%lld,\"p50\":%lld,\"p99\":%lld,\"max\":%lld}",
-           figure->name, count, (long long)samples[0], (long long)samples[(count - 1) / 2],
-           (long long)samples[(count - 1) * 99 / 100], (long long)samples[count - 1]);
+    printf("\"%s\":{\"count\":%zu,\"min\":%lld,\"p50\":%lld,\"p99\":%lld,\"max\":%lld}", figure->name, count,
+           (long long)samples[0], (long long)samples[(count - 1) / 2], (long long)samples[(count - 1) * 99 / 100],
+           (long long)samples[count - 1]);
 }
 
 /* As JSON wants it. */
@@ -117,19 +117,16 @@ static void print_string(const char *text) {
     putchar('"');
 }
 
-static void print_result(const struct pair *pair, const struct measure *measure,
-                         enum outcome outcome) {
+static void print_result(const struct pair *pair, const struct measure *measure, enum outcome outcome) {
     static const char *const words[] = {"measured", "not here", "failed", "hung", "interrupted"};
-    printf("{\"peer\":\"%s\",\"measure\":\"%s\",\"outcome\":\"%s\",", pair->peer->name,
-           measure->name, words[outcome]);
+    printf("{\"peer\":\"%s\",\"measure\":\"%s\",\"outcome\":\"%s\",", pair->peer->name, measure->name, words[outcome]);
     if (outcome != MEASURED) {
         printf("\"reason\":");
         print_string(pair_complaint(pair));
         puts("}");
         return;
     }
-    printf("\"unit\":\"%s\",\"bytes\":%zu,\"rounds\":%u,", measure->unit, pair->bytes,
-           pair->rounds);
+    printf("\"unit\":\"%s\",\"bytes\":%zu,\"rounds\":%u,", measure->unit, pair->bytes, pair->rounds);
     if (measure->round_ms == 0) printf("\"wait_ms\":%d,", pair->wait_ms);
     printf("\"cores\":[");
     for (int i = 0; i < pair->core_count; i++)
@@ -147,8 +144,7 @@ int main(int argc, char **argv) {
     struct pair pair = {.stem = stem != NULL ? stem : "shmq-bench", .wait_ms = 2000};
     const struct measure *measure = parse(argc, argv, &pair);
     pair.columns = measure->columns;
-    pair.bytes = pair.peer->largest > 0 && pair.peer->largest < MESSAGE_BYTES ? pair.peer->largest
-                                                                              : MESSAGE_BYTES;
+    pair.bytes = pair.peer->largest > 0 && pair.peer->largest < MESSAGE_BYTES ? pair.peer->largest : MESSAGE_BYTES;
     pair_prepare_signals();
     (void)alarm((unsigned)pair.limit_s + SURELY_S); /* should the watcher itself hang */
     enum outcome outcome = pair_run(&pair, measure->part);

@@ -36,9 +36,7 @@ static int warm_up(struct pair *pair, int who) {
     for (int burst = 0; burst < BURSTS; burst++)
         for (int i = 0; i < (pair->peer->single ? 1 : BURST); i++, number++) {
             struct message message = {.number = number};
-            if ((burst % 2 == who ? put(pair, who, &message) : take(pair, who, &message, number)) !=
-                0)
-                return -1;
+            if ((burst % 2 == who ? put(pair, who, &message) : take(pair, who, &message, number)) != 0) return -1;
         }
     return 0;
 }
@@ -93,8 +91,7 @@ static int wake(struct pair *pair, int who) {
         if (status == 0) status = who == 0 ? be_woken(pair, who, i) : wake_other(pair, who, i);
         if (status != 0) return -1;
         if (who == 0) /* the answer came after the other had written its column */
-            pair_column(pair, BOTH_WAYS)[i] =
-                pair_column(pair, ONE_WAY)[i] + pair_column(pair, ONE_WAY + 1)[i];
+            pair_column(pair, BOTH_WAYS)[i] = pair_column(pair, ONE_WAY)[i] + pair_column(pair, ONE_WAY + 1)[i];
     }
     return 0;
 }
@@ -103,14 +100,13 @@ static int wake(struct pair *pair, int who) {
 static int64_t used_us(void) {
     struct rusage usage;
     (void)getrusage(RUSAGE_SELF, &usage);
-    return (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 +
-           usage.ru_utime.tv_usec + usage.ru_stime.tv_usec;
+    return (int64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * 1000000 + usage.ru_utime.tv_usec +
+           usage.ru_stime.tv_usec;
 }
 
 /* The second process waits for ever for a message that comes late. */
 static int idle(struct pair *pair, int who) {
-    const struct timespec late = {.tv_sec = pair->wait_ms / 1000,
-                                  .tv_nsec = (long)pair->wait_ms % 1000 * 1000000};
+    const struct timespec late = {.tv_sec = pair->wait_ms / 1000, .tv_nsec = (long)pair->wait_ms % 1000 * 1000000};
     for (uint32_t i = 0; i < pair->rounds; i++) {
         struct message message = {.number = i};
         int64_t before = used_us();
@@ -159,9 +155,7 @@ const struct measure measures[] = {
         .rounds = 200,
         .round_ms = 10,
         .columns = WAKE_COLUMNS,
-        .figures = {{"wake", ONE_WAY, 2},
-                    {"wake_send", SEND, 2},
-                    {"round_trip_asleep", BOTH_WAYS, 1}},
+        .figures = {{"wake", ONE_WAY, 2}, {"wake_send", SEND, 2}, {"round_trip_asleep", BOTH_WAYS, 1}},
     },
     {
         .name = "idle",

@@ -43,8 +43,8 @@ static size_t board_size(const struct pair *pair) {
 }
 
 /* Keeps the first complaint of the three; returns its outcome. */
-__attribute__((format(printf, 3, 4))) static enum outcome
-complain(const struct pair *pair, enum outcome outcome, const char *format, ...) {
+__attribute__((format(printf, 3, 4))) static enum outcome complain(const struct pair *pair, enum outcome outcome,
+                                                                   const char *format, ...) {
     struct board *board = pair->board;
     if (atomic_exchange(&board->complained, 1) != 0) return board->outcome;
     va_list arguments;
@@ -89,8 +89,7 @@ static bool same_core(int a, int b) {
     char siblings[2][64];
     for (int i = 0; i < 2; i++) {
         char path[80];
-        (void)snprintf(path, sizeof path,
-                       "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
+        (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
                        i == 0 ? a : b);
         FILE *file = fopen(path, "re");
         bool read = file != NULL && fgets(siblings[i], sizeof siblings[i], file) != NULL;
@@ -105,8 +104,7 @@ static void choose_cores(struct pair *pair) {
     pair->core_count = 0;
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
     for (int core = 0; core < CPU_SETSIZE && pair->core_count < 2; core++)
-        if (CPU_ISSET(core, &allowed) &&
-            (pair->core_count == 0 || !same_core(pair->cores[0], core)))
+        if (CPU_ISSET(core, &allowed) && (pair->core_count == 0 || !same_core(pair->cores[0], core)))
             pair->cores[pair->core_count++] = core;
 }
 
@@ -121,8 +119,7 @@ static void pin(const struct pair *pair, int who) {
 static enum outcome open_ends(struct pair *pair, int who) {
     for (int i = 0; i < 2; i++) {
         struct lane *lane = &pair->lanes[i];
-        if (lane->peer->open(lane, i == who ? PEER_PRODUCER : PEER_CONSUMER) != 0)
-            return complain_of_peer(pair, lane);
+        if (lane->peer->open(lane, i == who ? PEER_PRODUCER : PEER_CONSUMER) != 0) return complain_of_peer(pair, lane);
     }
     return MEASURED;
 }
@@ -139,8 +136,7 @@ _Noreturn static void measure(struct pair *pair, int who, pid_t parent, part *pa
     while (atomic_load(&board->go) == 0)
         nap();
     if (part(pair, who) != 0) {
-        (void)complain(pair, FAILED, "%s process: %s", who == 0 ? "first" : "second",
-                       strerror(errno));
+        (void)complain(pair, FAILED, "%s process: %s", who == 0 ? "first" : "second", strerror(errno));
         _exit(1);
     }
     atomic_fetch_add(&board->done, 1);
@@ -162,10 +158,8 @@ static enum outcome reap(const struct pair *pair, pid_t children[2]) {
         int status;
         if (children[i] <= 0 || waitpid(children[i], &status, WNOHANG) != children[i]) continue;
         children[i] = 0;
-        if (WIFSIGNALED(status))
-            return complain(pair, FAILED, "a process was killed: %s", strsignal(WTERMSIG(status)));
-        if (WEXITSTATUS(status) != 0)
-            return complain(pair, FAILED, "a process exited with %d", WEXITSTATUS(status));
+        if (WIFSIGNALED(status)) return complain(pair, FAILED, "a process was killed: %s", strsignal(WTERMSIG(status)));
+        if (WEXITSTATUS(status) != 0) return complain(pair, FAILED, "a process exited with %d", WEXITSTATUS(status));
     }
     return MEASURED;
 }
@@ -202,8 +196,7 @@ static void name_lanes(struct pair *pair) {
     for (int i = 0; i < 2; i++) {
         uint64_t random = 0;
         char name[sizeof pair->lanes[i].name];
-        if (getrandom(&random, sizeof random, 0) != sizeof random)
-            random = (uint64_t)now_ns() * (uint64_t)getpid();
+        if (getrandom(&random, sizeof random, 0) != sizeof random) random = (uint64_t)now_ns() * (uint64_t)getpid();
         (void)snprintf(name, sizeof name, "%s-%016llx", pair->stem, (unsigned long long)random);
         lane_init(&pair->lanes[i], pair->peer, name);
     }
@@ -227,8 +220,7 @@ static enum outcome start(struct pair *pair, part *part, pid_t children[2]) {
 
 enum outcome pair_run(struct pair *pair, part *part) {
     pid_t children[2] = {0, 0};
-    void *board =
-        mmap(NULL, board_size(pair), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *board = mmap(NULL, board_size(pair), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (board == MAP_FAILED) {
         perror("bench: memory for samples");
         exit(1);

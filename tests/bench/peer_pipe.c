@@ -16,8 +16,7 @@ static int pipe_make(struct lane *lane) {
 
 static int pipe_send(struct lane *lane, const void *message, size_t length) {
     for (size_t done = 0; done < length;) {
-        ssize_t wrote =
-            write(lane->fds[PEER_PRODUCER], (const char *)message + done, length - done);
+        ssize_t wrote = write(lane->fds[PEER_PRODUCER], (const char *)message + done, length - done);
         if (wrote < 0) return -1;
         done += (size_t)wrote;
     }

@@ -24,8 +24,8 @@ struct line {
 _Static_assert(sizeof(struct line) == LINE, "a message and its number fill one line");
 
 static int raw_make(struct lane *lane) {
-    void *page = mmap(NULL, sizeof(struct line), PROT_READ | PROT_WRITE,
-                      MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    void *page =
+        mmap(NULL, sizeof(struct line), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     lane->state = page == MAP_FAILED ? NULL : page;
     return lane->state != NULL ? 0 : -1;
 }
@@ -103,17 +103,17 @@ static ssize_t futex_receive(struct lane *lane, void *buffer, size_t size, int t
     return line_receive(lane, buffer, size, timeout_ms, sleep_on);
 }
 
-#define ROW(row_name, send_function, receive_function)                                             \
-    {                                                                                              \
-        .name = (row_name),                                                                        \
-        .largest = ROOM,                                                                           \
-        .single = true,                                                                            \
-        .make = raw_make,                                                                          \
-        .open = raw_open,                                                                          \
-        .send = (send_function),                                                                   \
-        .receive = (receive_function),                                                             \
-        .close = raw_close,                                                                        \
-        .forget = raw_close,                                                                       \
+#define ROW(row_name, send_function, receive_function)                                                                 \
+    {                                                                                                                  \
+        .name = (row_name),                                                                                            \
+        .largest = ROOM,                                                                                               \
+        .single = true,                                                                                                \
+        .make = raw_make,                                                                                              \
+        .open = raw_open,                                                                                              \
+        .send = (send_function),                                                                                       \
+        .receive = (receive_function),                                                                                 \
+        .close = raw_close,                                                                                            \
+        .forget = raw_close,                                                                                           \
     }
 
 const struct peer peers_raw[] = {

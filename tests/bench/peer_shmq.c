@@ -22,13 +22,11 @@ static int shmq_lane_open(struct lane *lane, enum peer_end end) {
     char name[sizeof lane->name + 1];
     shmq *queue;
     queue_name(lane, name, sizeof name);
-    if (shmq_open(&queue, name, end == PEER_PRODUCER ? SHMQ_PRODUCER : SHMQ_CONSUMER, O_CREAT,
-                  &attr) == 0) {
+    if (shmq_open(&queue, name, end == PEER_PRODUCER ? SHMQ_PRODUCER : SHMQ_CONSUMER, O_CREAT, &attr) == 0) {
         lane->state = queue;
         return 0;
     }
-    if (errno == ENOTSUP)
-        (void)snprintf(lane->why, sizeof lane->why, "not in this build, or not on this system");
+    if (errno == ENOTSUP) (void)snprintf(lane->why, sizeof lane->why, "not in this build, or not on this system");
     return -1;
 }
 
@@ -51,16 +49,16 @@ static void shmq_lane_forget(struct lane *lane) {
     (void)shmq_unlink(name);
 }
 
-#define ROW(notifier, which)                                                                       \
-    {                                                                                              \
-        .name = "shmq/" notifier,                                                                  \
-        .kind = (which),                                                                           \
-        .make = shmq_lane_make,                                                                    \
-        .open = shmq_lane_open,                                                                    \
-        .send = shmq_lane_send,                                                                    \
-        .receive = shmq_lane_receive,                                                              \
-        .close = shmq_lane_close,                                                                  \
-        .forget = shmq_lane_forget,                                                                \
+#define ROW(notifier, which)                                                                                           \
+    {                                                                                                                  \
+        .name = "shmq/" notifier,                                                                                      \
+        .kind = (which),                                                                                               \
+        .make = shmq_lane_make,                                                                                        \
+        .open = shmq_lane_open,                                                                                        \
+        .send = shmq_lane_send,                                                                                        \
+        .receive = shmq_lane_receive,                                                                                  \
+        .close = shmq_lane_close,                                                                                      \
+        .forget = shmq_lane_forget,                                                                                    \
     }
 
 const struct peer peers_shmq[] = {

@@ -4,9 +4,7 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-static int unix_make(struct lane *lane) {
-    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, lane->fds);
-}
+static int unix_make(struct lane *lane) { return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, lane->fds); }
 
 static int unix_send(struct lane *lane, const void *message, size_t length) {
     return send(lane->fds[PEER_PRODUCER], message, length, MSG_NOSIGNAL) < 0 ? -1 : 0;

@@ -29,9 +29,7 @@ void lane_init(struct lane *lane, const struct peer *peer, const char *name) {
     (void)snprintf(lane->name, sizeof lane->name, "%s", name);
 }
 
-const char *lane_why(const struct lane *lane, int error) {
-    return lane->why[0] != '\0' ? lane->why : strerror(error);
-}
+const char *lane_why(const struct lane *lane, int error) { return lane->why[0] != '\0' ? lane->why : strerror(error); }
 
 static void close_fd(int *fd) {
     if (*fd >= 0) (void)close(*fd);

@@ -115,8 +115,7 @@ void check_wait(check_gate *gate, uint32_t count) {
     uint32_t passed;
     for (int look = 0; (int32_t)((passed = atomic_load(gate)) - count) < 0; look++) {
         if (look < LOOKS) continue;
-        if (check_now_ms() > until)
-            check_fail(__FILE__, __LINE__, "waited a minute for another process");
+        if (check_now_ms() > until) check_fail(__FILE__, __LINE__, "waited a minute for another process");
         const struct timespec slice = {.tv_sec = 1};
         syscall(SYS_futex, gate, FUTEX_WAIT, passed, &slice, NULL, 0);
     }
@@ -141,8 +140,7 @@ pid_t check_spawn(void (*body)(void *), void *argument) {
 
 void check_join(pid_t child) {
     int status = 0;
-    if (waitpid(child, &status, 0) != child)
-        check_fail(__FILE__, __LINE__, "waitpid: %s", strerror(errno));
+    if (waitpid(child, &status, 0) != child) check_fail(__FILE__, __LINE__, "waitpid: %s", strerror(errno));
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         check_fail(__FILE__, __LINE__, "a child process ended with wait status 0x%x", status);
 }
@@ -207,8 +205,7 @@ static bool nothing_left(void) {
 static void run_body(const struct check_test *test, const char *directory) {
     setpgid(0, 0); /* a failed test's children are found, and ended, by their group */
     alarm(LIMIT_SECONDS);
-    if (chdir(directory) != 0)
-        check_fail(__FILE__, __LINE__, "chdir %s: %s", directory, strerror(errno));
+    if (chdir(directory) != 0) check_fail(__FILE__, __LINE__, "chdir %s: %s", directory, strerror(errno));
     test->body();
     fflush(NULL);
     exit(0);
@@ -221,8 +218,7 @@ static bool remove_directory(const char *path) {
     for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         fprintf(stderr, "%s left the file %s behind\n", running, entry->d_name);
-        if (unlinkat(dirfd(directory), entry->d_name, 0) != 0)
-            unlinkat(dirfd(directory), entry->d_name, AT_REMOVEDIR);
+        if (unlinkat(dirfd(directory), entry->d_name, 0) != 0) unlinkat(dirfd(directory), entry->d_name, AT_REMOVEDIR);
         clean = false;
     }
     if (directory != NULL) closedir(directory);
@@ -254,8 +250,8 @@ static int run(const struct check_test *test) {
     (void)kill(-child, SIGKILL); /* children that a failed test left */
     int result = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
     if (WIFSIGNALED(status))
-        fprintf(stderr, "%s: ended by signal %d (%s)%s\n", running, WTERMSIG(status),
-                strsignal(WTERMSIG(status)), WTERMSIG(status) == SIGALRM ? ": it hung" : "");
+        fprintf(stderr, "%s: ended by signal %d (%s)%s\n", running, WTERMSIG(status), strsignal(WTERMSIG(status)),
+                WTERMSIG(status) == SIGALRM ? ": it hung" : "");
     const bool no_objects = nothing_left();
     const bool no_files = remove_directory(directory);
     if (!no_objects || !no_files) result = result == 0 ? EXIT_FAILED : result;

@@ -24,58 +24,56 @@ struct check_test {
 
 void check_register(struct check_test *test);
 
-#define TEST(sentence)                                                                             \
-    static void sentence(void);                                                                    \
-    __attribute__((constructor)) static void register_##sentence(void) {                           \
-        static struct check_test test = {#sentence, sentence, NULL};                               \
-        check_register(&test);                                                                     \
-    }                                                                                              \
+#define TEST(sentence)                                                                                                 \
+    static void sentence(void);                                                                                        \
+    __attribute__((constructor)) static void register_##sentence(void) {                                               \
+        static struct check_test test = {#sentence, sentence, NULL};                                                   \
+        check_register(&test);                                                                                         \
+    }                                                                                                                  \
     static void sentence(void)
 
 /* The same test with a shared-memory object and with a regular file: `name` is the queue's. */
-#define TEST_EVERYWHERE(sentence)                                                                  \
-    static void sentence##_at(const char *name);                                                   \
-    TEST(sentence) {                                                                               \
-        sentence##_at(check_name("q"));                                                            \
-        sentence##_at("./q");                                                                      \
-    }                                                                                              \
+#define TEST_EVERYWHERE(sentence)                                                                                      \
+    static void sentence##_at(const char *name);                                                                       \
+    TEST(sentence) {                                                                                                   \
+        sentence##_at(check_name("q"));                                                                                \
+        sentence##_at("./q");                                                                                          \
+    }                                                                                                                  \
     static void sentence##_at(const char *name)
 
 /* Ends the test with a message; never returns. */
-__attribute__((noreturn, format(printf, 3, 4))) void check_fail(const char *file, int line,
-                                                                const char *format, ...);
+__attribute__((noreturn, format(printf, 3, 4))) void check_fail(const char *file, int line, const char *format, ...);
 /* What a failure from now on adds to its message: the row of a table, the parameters of a round. */
 __attribute__((format(printf, 1, 2))) void check_note(const char *format, ...);
 
 /* Ends the test as skipped. */
 __attribute__((noreturn, format(printf, 1, 2))) void check_skip(const char *format, ...);
 
-#define CHECK(condition)                                                                           \
-    do {                                                                                           \
-        errno = 0;                                                                                 \
-        if (!(condition)) check_fail(__FILE__, __LINE__, "%s (errno %d)", #condition, errno);      \
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        errno = 0;                                                                                                     \
+        if (!(condition)) check_fail(__FILE__, __LINE__, "%s (errno %d)", #condition, errno);                          \
     } while (0)
 
-#define CHECK_IS_POINTER(expression)                                                               \
-    (__builtin_types_compatible_p(__typeof__(expression), void *) ||                               \
+#define CHECK_IS_POINTER(expression)                                                                                   \
+    (__builtin_types_compatible_p(__typeof__(expression), void *) ||                                                   \
      __builtin_types_compatible_p(__typeof__(expression), const void *))
 
 /* expression fails with -1 (a pointer: NULL) and this errno. */
-#define CHECK_FAILS(expression, wanted)                                                            \
-    do {                                                                                           \
-        errno = 0;                                                                                 \
-        long long check_result = (long long)(expression);                                          \
-        int check_error = errno;                                                                   \
-        if (check_result != (CHECK_IS_POINTER(expression) ? 0 : -1) || check_error != (wanted))    \
-            check_fail(__FILE__, __LINE__, "%s gave %lld with errno %s, not %s", #expression,      \
-                       check_result, strerrorname_np(check_error), #wanted);                       \
+#define CHECK_FAILS(expression, wanted)                                                                                \
+    do {                                                                                                               \
+        errno = 0;                                                                                                     \
+        long long check_result = (long long)(expression);                                                              \
+        int check_error = errno;                                                                                       \
+        if (check_result != (CHECK_IS_POINTER(expression) ? 0 : -1) || check_error != (wanted))                        \
+            check_fail(__FILE__, __LINE__, "%s gave %lld with errno %s, not %s", #expression, check_result,            \
+                       strerrorname_np(check_error), #wanted);                                                         \
     } while (0)
 
-#define CHECK_EQUAL(a, b)                                                                          \
-    do {                                                                                           \
-        unsigned long long check_a = (unsigned long long)(a), check_b = (unsigned long long)(b);   \
-        if (check_a != check_b)                                                                    \
-            check_fail(__FILE__, __LINE__, "%s = %llu, %s = %llu", #a, check_a, #b, check_b);      \
+#define CHECK_EQUAL(a, b)                                                                                              \
+    do {                                                                                                               \
+        unsigned long long check_a = (unsigned long long)(a), check_b = (unsigned long long)(b);                       \
+        if (check_a != check_b) check_fail(__FILE__, __LINE__, "%s = %llu, %s = %llu", #a, check_a, #b, check_b);      \
     } while (0)
 
 /* Random numbers from the printed seed. */

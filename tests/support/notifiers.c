@@ -43,9 +43,8 @@ void notifier_for_each(void (*body)(const char *name), bool everywhere) {
 }
 
 bool notifier_open_says(int error) {
-    static const int errors[] = {EINVAL, ENOENT,       EEXIST, EACCES,  EPERM,
-                                 ELOOP,  ENAMETOOLONG, ENOSPC, ENOMEM,  EMFILE,
-                                 ENFILE, EBUSY,        EPROTO, EBADMSG, ENOTSUP};
+    static const int errors[] = {EINVAL, ENOENT, EEXIST, EACCES, EPERM,  ELOOP,   ENAMETOOLONG, ENOSPC,
+                                 ENOMEM, EMFILE, ENFILE, EBUSY,  EPROTO, EBADMSG, ENOTSUP};
     for (size_t at = 0; at < sizeof errors / sizeof errors[0]; at++)
         if (errors[at] == error) return true;
     return false;
@@ -58,8 +57,8 @@ const char *notifier_path(const char *queue, uint64_t instance, bool items) {
     const char *queue_path = check_path(queue);
     const bool beside = notifier_now->prefix[0] != '/';
     const int directory = beside ? (int)(strrchr(queue_path, '/') + 1 - queue_path) : 0;
-    snprintf(pattern, sizeof pattern, "%.*s%s%016llx*.%s", directory, queue_path,
-             notifier_now->prefix, (unsigned long long)instance, items ? "items" : "space");
+    snprintf(pattern, sizeof pattern, "%.*s%s%016llx*.%s", directory, queue_path, notifier_now->prefix,
+             (unsigned long long)instance, items ? "items" : "space");
     const bool any = glob(pattern, 0, NULL, &found) == 0;
     snprintf(path, sizeof path, "%s", any ? found.gl_pathv[0] : pattern);
     if (any) globfree(&found);

@@ -37,9 +37,9 @@ void notifier_for_each(void (*body)(const char *name), bool everywhere);
 /* The same test with every notifier; `name` is the queue's. */
 #define TEST_NOTIFIERS(sentence)            TEST_NOTIFIERS_(sentence, false)
 #define TEST_NOTIFIERS_EVERYWHERE(sentence) TEST_NOTIFIERS_(sentence, true)
-#define TEST_NOTIFIERS_(sentence, everywhere)                                                      \
-    static void sentence##_at(const char *name);                                                   \
-    TEST(sentence) { notifier_for_each(sentence##_at, everywhere); }                               \
+#define TEST_NOTIFIERS_(sentence, everywhere)                                                                          \
+    static void sentence##_at(const char *name);                                                                       \
+    TEST(sentence) { notifier_for_each(sentence##_at, everywhere); }                                                   \
     static void sentence##_at(__attribute__((unused)) const char *name)
 
 /* Where a doorbell of that queue lies in the file system, if it does: what else than the instance is

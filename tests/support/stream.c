@@ -32,8 +32,7 @@ static void write_message(const struct stream *stream, uint64_t number, unsigned
     }
 }
 
-bool stream_is(const struct stream *stream, uint64_t number, const unsigned char *bytes,
-               size_t length) {
+bool stream_is(const struct stream *stream, uint64_t number, const unsigned char *bytes, size_t length) {
     const uint64_t first = origin(stream, number);
     if (length != length_of(stream, number)) return false;
     for (size_t at = 0; at < length; at += 8) {
@@ -71,8 +70,7 @@ bool stream_take(shmq *consumer, const struct stream *stream, uint64_t number) {
     const unsigned char *message = stream_next(consumer, stream, &length);
     if (message == NULL) return false;
     if (!stream_is(stream, number, message, length))
-        check_fail(__FILE__, __LINE__, "not message %llu, in %zu bytes", (unsigned long long)number,
-                   length);
+        check_fail(__FILE__, __LINE__, "not message %llu, in %zu bytes", (unsigned long long)number, length);
     if (stream->zero_copy) CHECK(shmq_release(consumer) == 0);
     return true;
 }

@@ -91,9 +91,9 @@ static void check_untouched(const char *name, const char *text, unsigned links) 
 /* What attaching to a queue with this header must say; only one field is wrong. 0: it is another
  * sound queue. */
 static int verdict(const struct header *header, const struct header *sound) {
-    if (header->magic != sound->magic || header->abi != sound->abi ||
-        header->page_size != sound->page_size || header->object_size != sound->object_size ||
-        header->capacity != sound->capacity || header->notify > SHMQ_NOTIFY_SPIN)
+    if (header->magic != sound->magic || header->abi != sound->abi || header->page_size != sound->page_size ||
+        header->object_size != sound->object_size || header->capacity != sound->capacity ||
+        header->notify > SHMQ_NOTIFY_SPIN)
         return EPROTO;
     if (header->max_message == 0 || header->max_message > CAPACITY - RECORD_HEADER) return EPROTO;
     if ((uint32_t)header->instance == 0) return EPROTO;
@@ -101,8 +101,7 @@ static int verdict(const struct header *header, const struct header *sound) {
     /* A fingerprint is zero, or that of its notifier, and no two have the same. */
     const uint64_t fingerprint = header->notify == sound->notify ? sound->fingerprint : 0;
     const bool other = header->notify != sound->notify;
-    if (header->fingerprint != fingerprint || (other && NOTIFIERS[header->notify].trusts))
-        return EPROTO;
+    if (header->fingerprint != fingerprint || (other && NOTIFIERS[header->notify].trusts)) return EPROTO;
     return (header->flags & ~(uint32_t)SHMQ_EPHEMERAL) != 0 ? ENOTSUP : 0;
 }
 
@@ -115,8 +114,7 @@ static void remove_doorbells(const char *name, const struct header *header) {
     notifier_now = before;
 }
 
-static void try_header(const char *name, int fd, const struct header *header,
-                       const struct header *sound) {
+static void try_header(const char *name, int fd, const struct header *header, const struct header *sound) {
     const int error = verdict(header, sound);
     CHECK(pwrite(fd, header, sizeof *header, 0) == sizeof *header);
     if (error != 0) {
@@ -140,16 +138,14 @@ static const struct field {
 #undef FIELD
 };
 
-static void try_value(const char *name, int fd, const struct field *field, uint64_t value,
-                      const struct header *sound) {
+static void try_value(const char *name, int fd, const struct field *field, uint64_t value, const struct header *sound) {
     struct header header = *sound;
     check_note("%s, %s = 0x%llx", notifier_now->name, field->name, (unsigned long long)value);
     memcpy((char *)&header + field->at, &value, field->bytes); /* little-endian, as the magic is */
     try_header(name, fd, &header, sound);
 }
 
-static void try_field(const char *name, int fd, const struct field *field,
-                      const struct header *sound) {
+static void try_field(const char *name, int fd, const struct field *field, const struct header *sound) {
     uint64_t right = 0;
     memcpy(&right, (const char *)sound + field->at, field->bytes);
     const uint64_t odd[] = {0,         1,         7,          CAPACITY - 7, INT32_MAX,
@@ -227,16 +223,14 @@ TEST(a_queue_too_large_for_the_address_space_is_refused) {
 }
 
 TEST_EVERYWHERE(a_queue_that_was_truncated_or_grown_is_refused) {
-    static const off_t sizes[] = {0,          1,          8,          63,         64,
-                                  4096,       2 * 4096,   PAGES - 1,  PAGES,      PAGES + 1,
-                                  OBJECT - 1, OBJECT + 1, OBJECT + 8, 2 * OBJECT, 1 << 30};
+    static const off_t sizes[] = {0,     1,         8,          63,         64,         4096,       2 * 4096, PAGES - 1,
+                                  PAGES, PAGES + 1, OBJECT - 1, OBJECT + 1, OBJECT + 8, 2 * OBJECT, 1 << 30};
     for (size_t at = 0; at < sizeof sizes / sizeof sizes[0]; at++) {
         check_note("%lld bytes", (long long)sizes[at]);
         make_queue(name);
         CHECK(truncate(check_path(name), sizes[at]) == 0);
         check_no_queue(name, EPROTO);
-        if (sizes[at] < 8)
-            CHECK_FAILS(shmq_unlink(name), EPROTO); /* nothing says that it was a queue */
+        if (sizes[at] < 8) CHECK_FAILS(shmq_unlink(name), EPROTO); /* nothing says that it was a queue */
         CHECK(unlink(check_path(name)) == 0);
     }
 }
@@ -271,8 +265,7 @@ TEST_NOTIFIERS_EVERYWHERE(cursors_that_make_no_sense_are_refused) {
 /* ---- Other things under the name ----------------------------------------------------------- */
 
 TEST_EVERYWHERE(a_file_that_is_no_queue_is_refused_and_untouched) {
-    static const char *const texts[] = {"", "x", "not a queue, but somebody's only copy",
-                                        "\x89_shmq\n"};
+    static const char *const texts[] = {"", "x", "not a queue, but somebody's only copy", "\x89_shmq\n"};
     for (size_t at = 0; at < sizeof texts / sizeof texts[0]; at++) {
         make_file(name, texts[at]);
         check_no_queue(name, EPROTO);
@@ -372,9 +365,8 @@ TEST(a_device_is_refused) { check_no_queue("/dev/null", EPROTO); }
 /* ---- Names --------------------------------------------------------------------------------- */
 
 TEST(strange_names_are_names) {
-    static const char *const names[] = {"a b",  " ",        "gr\xc3\xbcn", "a\nb",
-                                        "\n",   ".hidden",  "...",         "-n",
-                                        "%s%n", "\xff\xfe", "*",           "q'\"\\$(false)"};
+    static const char *const names[] = {"a b", " ",  "gr\xc3\xbcn", "a\nb",     "\n", ".hidden",
+                                        "...", "-n", "%s%n",        "\xff\xfe", "*",  "q'\"\\$(false)"};
     char cwd[3000], path[4096];
     CHECK(getcwd(cwd, sizeof cwd) != NULL);
     for (size_t at = 0; at < sizeof names / sizeof names[0]; at++) {

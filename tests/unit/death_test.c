@@ -79,10 +79,8 @@ static void die_soon(struct trial *trial) {
 }
 
 static shmq *enter_trial(const struct trial *trial, enum shmq_end end) {
-    const struct shmq_attr attr = {.capacity = 4096,
-                                   .max_message = trial->stream.longest,
-                                   .notify = trial->notify,
-                                   .flags = SHMQ_EPHEMERAL};
+    const struct shmq_attr attr = {
+        .capacity = 4096, .max_message = trial->stream.longest, .notify = trial->notify, .flags = SHMQ_EPHEMERAL};
     shmq *q;
     CHECK(shmq_open(&q, trial->name, end, O_CREAT, &attr) == 0);
     return q;
@@ -105,8 +103,7 @@ static void find_place(shmq *consumer, struct trial *trial) {
     CHECK(message != NULL);
     const bool first = stream_is(stream, low, message, length);
     if (!first && !stream_is(stream, low + 1, message, length))
-        check_fail(__FILE__, __LINE__, "neither message %llu nor the next one",
-                   (unsigned long long)low);
+        check_fail(__FILE__, __LINE__, "neither message %llu nor the next one", (unsigned long long)low);
     trial->next = first ? low + 1 : low + 2;
     if (stream->zero_copy) CHECK(shmq_release(consumer) == 0);
 }
@@ -115,8 +112,7 @@ static void consume_until_killed(shmq *consumer, struct trial *trial) {
     const struct stream *stream = &trial->stream;
     size_t length;
     find_place(consumer, trial);
-    for (const unsigned char *message;
-         (message = stream_next(consumer, stream, &length)) != NULL;) {
+    for (const unsigned char *message; (message = stream_next(consumer, stream, &length)) != NULL;) {
         if (!stream_is(stream, trial->next, message, length))
             check_fail(__FILE__, __LINE__, "not message %llu", (unsigned long long)trial->next);
         trial->next++;
@@ -232,8 +228,7 @@ static void watch(struct trial *trial, int64_t patience_ms) {
     const pid_t ended = waitpid(trial->survivor, &status, WNOHANG);
     CHECK(ended >= 0);
     if (ended > 0) {
-        if (status != 0)
-            check_fail(__FILE__, __LINE__, "a survivor ended with wait status 0x%x", status);
+        if (status != 0) check_fail(__FILE__, __LINE__, "a survivor ended with wait status 0x%x", status);
         trial->done = true;
         return;
     }
@@ -284,8 +279,8 @@ static struct trial *new_trials(const struct notifier_row *row, enum shmq_end vi
 }
 
 /* What came of them, in one line. */
-static void report(const struct notifier_row *row, enum shmq_end victim, const struct trial *trials,
-                   int count, int deaths) {
+static void report(const struct notifier_row *row, enum shmq_end victim, const struct trial *trials, int count,
+                   int deaths) {
     int hung = 0;
     int64_t worst_ms = 0, total_ms = 0;
     for (int at = 0; at < count; at++) {
@@ -293,8 +288,8 @@ static void report(const struct notifier_row *row, enum shmq_end victim, const s
         total_ms += trials[at].total_ms;
         if (trials[at].worst_ms > worst_ms) worst_ms = trials[at].worst_ms;
     }
-    printf("deaths: notifier=%s victim=%s trials=%d hung=%d worst_notice_ms=%lld\n", row->name,
-           VICTIMS[victim], deaths, hung, (long long)worst_ms);
+    printf("deaths: notifier=%s victim=%s trials=%d hung=%d worst_notice_ms=%lld\n", row->name, VICTIMS[victim], deaths,
+           hung, (long long)worst_ms);
     if (row->survives) CHECK_EQUAL(hung, 0);
     if (row->notices) CHECK(total_ms / deaths < AT_ONCE_MS);
 }
@@ -318,13 +313,9 @@ static void kill_each(enum shmq_end victim) {
         if (notifier_works_here(&NOTIFIERS[row])) kill_ends(&NOTIFIERS[row], victim);
 }
 
-TEST(a_producer_killed_at_any_moment_loses_nothing_and_the_consumer_is_told) {
-    kill_each(SHMQ_PRODUCER);
-}
+TEST(a_producer_killed_at_any_moment_loses_nothing_and_the_consumer_is_told) { kill_each(SHMQ_PRODUCER); }
 
-TEST(a_consumer_killed_at_any_moment_loses_nothing_and_the_producer_is_told) {
-    kill_each(SHMQ_CONSUMER);
-}
+TEST(a_consumer_killed_at_any_moment_loses_nothing_and_the_producer_is_told) { kill_each(SHMQ_CONSUMER); }
 
 /* So it is the deaths that hang, and neither the trial nor the notifier as such. */
 TEST(without_deaths_even_a_notifier_that_does_not_survive_them_never_hangs) {

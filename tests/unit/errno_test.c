@@ -98,9 +98,7 @@ static int do_send(shmq *q, int timeout_ms) {
     return shmq_send(q, message, sizeof message, timeout_ms);
 }
 
-static int do_reserve(shmq *q, int timeout_ms) {
-    return shmq_reserve(q, LENGTH, timeout_ms) == NULL ? -1 : 0;
-}
+static int do_reserve(shmq *q, int timeout_ms) { return shmq_reserve(q, LENGTH, timeout_ms) == NULL ? -1 : 0; }
 
 static int do_drain(shmq *q, int timeout_ms) { return shmq_drain(q, timeout_ms); }
 
@@ -109,18 +107,15 @@ static int do_recv(shmq *q, int timeout_ms) {
     return (int)shmq_recv(q, message, sizeof message, timeout_ms);
 }
 
-static int do_peek(shmq *q, int timeout_ms) {
-    return shmq_peek(q, NULL, timeout_ms) == NULL ? -1 : 0;
-}
+static int do_peek(shmq *q, int timeout_ms) { return shmq_peek(q, NULL, timeout_ms) == NULL ? -1 : 0; }
 
 static const struct waiting_row {
     const char *name;
     enum shmq_end end;
     waiting_call *call;
 } WAITING[] = {
-    {"send", SHMQ_PRODUCER, do_send},   {"reserve", SHMQ_PRODUCER, do_reserve},
-    {"drain", SHMQ_PRODUCER, do_drain}, {"recv", SHMQ_CONSUMER, do_recv},
-    {"peek", SHMQ_CONSUMER, do_peek},
+    {"send", SHMQ_PRODUCER, do_send}, {"reserve", SHMQ_PRODUCER, do_reserve}, {"drain", SHMQ_PRODUCER, do_drain},
+    {"recv", SHMQ_CONSUMER, do_recv}, {"peek", SHMQ_CONSUMER, do_peek},
 };
 enum { WAITING_COUNT = sizeof WAITING / sizeof WAITING[0] };
 
@@ -133,8 +128,7 @@ static void for_every_waiting_call(waiting_body *body) {
         struct ends ends = open_ends();
         check_note("%s, %s", notifier_now->name, WAITING[row].name);
         if (WAITING[row].end == SHMQ_PRODUCER) fill(ends.producer);
-        body(&WAITING[row], &ends,
-             WAITING[row].end == SHMQ_PRODUCER ? ends.producer : ends.consumer);
+        body(&WAITING[row], &ends, WAITING[row].end == SHMQ_PRODUCER ? ends.producer : ends.consumer);
         close_ends(&ends);
     }
 }
@@ -379,10 +373,8 @@ TEST(a_name_may_have_255_bytes_and_a_path_less_than_4096) {
 /* ---- What open answers to its other arguments ---------------------------------------------- */
 
 TEST(flags_of_open_other_than_creat_and_excl_are_invalid) {
-    static const int oflags[] = {O_EXCL,           O_RDWR,
-                                 O_WRONLY,         O_CREAT | O_TRUNC,
-                                 O_CREAT | O_RDWR, O_CREAT | O_EXCL | O_NONBLOCK,
-                                 O_CLOEXEC,        -1};
+    static const int oflags[] = {
+        O_EXCL, O_RDWR, O_WRONLY, O_CREAT | O_TRUNC, O_CREAT | O_RDWR, O_CREAT | O_EXCL | O_NONBLOCK, O_CLOEXEC, -1};
     const char *name = check_name("q");
     for (size_t row = 0; row < sizeof oflags / sizeof oflags[0]; row++) {
         check_note("oflag 0%o", (unsigned)oflags[row]);
@@ -423,8 +415,7 @@ TEST(modes_that_read_without_writing_or_do_more_are_invalid) {
 }
 
 TEST(modes_in_pairs_are_given_exactly_whatever_the_umask) {
-    static const mode_t modes[][2] = {
-        {0, 0600}, {0600, 0600}, {0660, 0660}, {0606, 0606}, {0666, 0666}};
+    static const mode_t modes[][2] = {{0, 0600}, {0600, 0600}, {0660, 0660}, {0606, 0606}, {0666, 0666}};
     static const mode_t umasks[] = {0, 0022, 0077, 0777};
     for (size_t row = 0; row < sizeof modes / sizeof modes[0]; row++)
         for (size_t mask = 0; mask < sizeof umasks / sizeof umasks[0]; mask++) {
@@ -577,8 +568,7 @@ TEST(close_tells_that_it_could_not_unlink_an_ephemeral_queue) {
 /* The rest of this process is a user without rights. */
 static void become(uid_t user) {
     CHECK(chmod(".", 0777) == 0);
-    if (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 ||
-        setresuid(user, user, user) != 0)
+    if (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 || setresuid(user, user, user) != 0)
         check_skip("cannot become another user here");
 }
 
@@ -680,16 +670,14 @@ static void visit_as_somebody(void *argument) {
 static void join_or_skip(pid_t child) {
     int status = 0;
     CHECK(waitpid(child, &status, 0) == child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-        check_skip("cannot become another user here");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) check_skip("cannot become another user here");
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 TEST(a_user_without_rights_is_told_eacces_or_eperm) {
     require_root();
     CHECK(mkdir("./closed", 0755) == 0);
-    const char *names[] = {check_name("ours"), check_name("everybodys"), check_name("ephemeral"),
-                           "./closed/q"};
+    const char *names[] = {check_name("ours"), check_name("everybodys"), check_name("ephemeral"), "./closed/q"};
     static const mode_t modes[] = {0600, 0666, 0666, 0666};
     for (size_t at = 0; at < 4; at++)
         (void)create_queue(names[at], modes[at], at == 2 ? SHMQ_EPHEMERAL : 0, 0);
@@ -950,8 +938,7 @@ static struct peer *new_peer(const char *name, enum shmq_end end, int messages, 
 static void reap(pid_t child, bool dies) {
     int status = 0;
     CHECK(waitpid(child, &status, 0) == child);
-    CHECK(dies ? WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL
-               : WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    CHECK(dies ? WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL : WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 /* The peer has come, has done its work, and has gone. */
@@ -1181,9 +1168,7 @@ static void goes_on_unlinked(const struct waiting_row *row, struct ends *ends, s
     close_end(&(shmq *){open_end(ends->name, SHMQ_PRODUCER)}); /* for the caller to unlink */
 }
 
-TEST_NOTIFIERS(ends_that_are_together_in_an_unlinked_queue_go_on) {
-    for_every_waiting_call(goes_on_unlinked);
-}
+TEST_NOTIFIERS(ends_that_are_together_in_an_unlinked_queue_go_on) { for_every_waiting_call(goes_on_unlinked); }
 
 TEST_NOTIFIERS(messages_in_an_unlinked_queue_are_delivered_before_epipe) {
     struct ends ends = open_ends();
@@ -1216,8 +1201,7 @@ static void use_inherited(void *argument) {
         CHECK_FAILS(shmq_close(both[end]), EINVAL);
         CHECK_FAILS(shmq_close(both[end]), EINVAL);
     }
-    if (notifier_now->kind !=
-        SHMQ_NOTIFY_NAMED) /* libc's own mappings are inherited, and harmless */
+    if (notifier_now->kind != SHMQ_NOTIFY_NAMED) /* libc's own mappings are inherited, and harmless */
         CHECK_EQUAL(check_mappings(), 0);
     CHECK_EQUAL(check_descriptors(), ends->descriptors); /* none of the parent's is left */
     shmq *own = open_end("./own", SHMQ_PRODUCER);        /* what it opens itself is its own */

@@ -45,19 +45,17 @@ static bool fails(const char *call, int error) {
 }
 
 /* Functions that answer `failure`, with errno, when they fail. */
-#define WRAP(type, name, failure, error, declared, passed)                                         \
-    type __real_##name declared;                                                                   \
-    type __wrap_##name declared;                                                                   \
+#define WRAP(type, name, failure, error, declared, passed)                                                             \
+    type __real_##name declared;                                                                                       \
+    type __wrap_##name declared;                                                                                       \
     type __wrap_##name declared { return fails(#name, error) ? failure : __real_##name passed; }
 /* … and those that answer the error itself. */
 #define WRAP_ERROR(name, error, declared, passed) WRAP(int, name, error, error, declared, passed)
 
 WRAP(int, fstat, -1, ENOMEM, (int fd, struct stat *status), (fd, status))
 WRAP(int, stat, -1, ENOMEM, (const char *path, struct stat *status), (path, status))
-WRAP(int, fstatat, -1, ENOMEM, (int at, const char *path, struct stat *status, int flags),
-     (at, path, status, flags))
-WRAP(int, linkat, -1, EPERM, (int from, const char *a, int to, const char *b, int flags),
-     (from, a, to, b, flags))
+WRAP(int, fstatat, -1, ENOMEM, (int at, const char *path, struct stat *status, int flags), (at, path, status, flags))
+WRAP(int, linkat, -1, EPERM, (int from, const char *a, int to, const char *b, int flags), (from, a, to, b, flags))
 WRAP(int, fchmod, -1, EPERM, (int fd, mode_t mode), (fd, mode))
 WRAP(int, chmod, -1, EPERM, (const char *path, mode_t mode), (path, mode))
 WRAP(int, chown, -1, EPERM, (const char *path, uid_t user, gid_t group), (path, user, group))
@@ -65,10 +63,8 @@ WRAP(int, mkfifoat, -1, ENOSPC, (int at, const char *path, mode_t mode), (at, pa
 WRAP(ssize_t, pread, -1, ENOMEM, (int fd, void *to, size_t bytes, off_t at), (fd, to, bytes, at))
 WRAP(ssize_t, __pread_chk, -1, ENOMEM, (int fd, void *to, size_t bytes, off_t at, size_t room),
      (fd, to, bytes, at, room))
-WRAP(ssize_t, pwrite, -1, ENOMEM, (int fd, const void *from, size_t bytes, off_t at),
-     (fd, from, bytes, at))
-WRAP(void *, mmap, MAP_FAILED, ENOMEM,
-     (void *at, size_t bytes, int protection, int flags, int fd, off_t offset),
+WRAP(ssize_t, pwrite, -1, ENOMEM, (int fd, const void *from, size_t bytes, off_t at), (fd, from, bytes, at))
+WRAP(void *, mmap, MAP_FAILED, ENOMEM, (void *at, size_t bytes, int protection, int flags, int fd, off_t offset),
      (at, bytes, protection, flags, fd, offset))
 WRAP(int, madvise, -1, ENOMEM, (void *at, size_t bytes, int advice), (at, bytes, advice))
 WRAP(void *, aligned_alloc, NULL, ENOMEM, (size_t alignment, size_t bytes), (alignment, bytes))
@@ -76,17 +72,15 @@ WRAP(int, sem_init, -1, ENOMEM, (sem_t * sem, int shared, unsigned value), (sem,
 WRAP(int, __open_2, -1, EMFILE, (const char *path, int flags), (path, flags))
 WRAP(int, __openat_2, -1, EMFILE, (int at, const char *path, int flags), (at, path, flags))
 WRAP_ERROR(posix_fallocate, ENOMEM, (int fd, off_t at, off_t bytes), (fd, at, bytes))
-WRAP_ERROR(pthread_mutex_init, ENOMEM, (pthread_mutex_t * mutex, const pthread_mutexattr_t *attr),
-           (mutex, attr))
-WRAP_ERROR(pthread_cond_init, ENOMEM, (pthread_cond_t * cond, const pthread_condattr_t *attr),
-           (cond, attr))
+WRAP_ERROR(pthread_mutex_init, ENOMEM, (pthread_mutex_t * mutex, const pthread_mutexattr_t *attr), (mutex, attr))
+WRAP_ERROR(pthread_cond_init, ENOMEM, (pthread_cond_t * cond, const pthread_condattr_t *attr), (cond, attr))
 WRAP_ERROR(pthread_sigmask, EINVAL, (int how, const sigset_t *set, sigset_t *old), (how, set, old))
 
 /* Those with a varying number of arguments take their last one whether it is there or not. */
-#define LAST_ARGUMENT(type, before)                                                                \
-    va_list arguments;                                                                             \
-    va_start(arguments, before);                                                                   \
-    type last = va_arg(arguments, type);                                                           \
+#define LAST_ARGUMENT(type, before)                                                                                    \
+    va_list arguments;                                                                                                 \
+    va_start(arguments, before);                                                                                       \
+    type last = va_arg(arguments, type);                                                                               \
     va_end(arguments)
 
 int __real_open(const char *path, int flags, ...);
@@ -122,8 +116,7 @@ long __wrap_syscall(long number, ...) {
         argument[at] = va_arg(rest, long);
     va_end(rest);
     if (fails("syscall", EMFILE)) return -1;
-    return __real_syscall(number, argument[0], argument[1], argument[2], argument[3], argument[4],
-                          argument[5]);
+    return __real_syscall(number, argument[0], argument[1], argument[2], argument[3], argument[4], argument[5]);
 }
 
 sem_t *__real_sem_open(const char *name, int flags, ...);
@@ -170,8 +163,7 @@ static bool exists(const char *path) { return faccessat(AT_FDCWD, path, F_OK, 0)
 /* What must be there, or not, whenever an open has failed. */
 static void check_left(const char *name, uint64_t instance, bool existed) {
     CHECK_EQUAL(exists(check_path(name)), existed);
-    CHECK_EQUAL(notifier_doorbells(name, instance),
-                existed && notifier_now->prefix != NULL ? 2 : 0);
+    CHECK_EQUAL(notifier_doorbells(name, instance), existed && notifier_now->prefix != NULL ? 2 : 0);
     if (!existed) CHECK_EQUAL(files_here(), 0);
 }
 
@@ -188,8 +180,7 @@ static bool open_with_fault(const char *name, enum shmq_end end, uint64_t instan
         if (instance == 0) CHECK(shmq_unlink(name) == 0);
     } else {
         CHECK(q == NULL);
-        if (!notifier_open_says(error))
-            check_fail(__FILE__, __LINE__, "it says %s", strerrorname_np(error));
+        if (!notifier_open_says(error)) check_fail(__FILE__, __LINE__, "it says %s", strerrorname_np(error));
     }
     CHECK_EQUAL(check_descriptors(), descriptors);
     CHECK_EQUAL(check_mappings(), mappings);
@@ -222,13 +213,9 @@ static void attach_with_faults(const char *name, int least) {
     CHECK(shmq_unlink(name) == 0);
 }
 
-TEST_NOTIFIERS_EVERYWHERE(a_creation_in_which_any_call_fails_leaves_nothing) {
-    create_with_faults(name, 12);
-}
+TEST_NOTIFIERS_EVERYWHERE(a_creation_in_which_any_call_fails_leaves_nothing) { create_with_faults(name, 12); }
 
-TEST_NOTIFIERS_EVERYWHERE(an_attachment_in_which_any_call_fails_changes_nothing) {
-    attach_with_faults(name, 8);
-}
+TEST_NOTIFIERS_EVERYWHERE(an_attachment_in_which_any_call_fails_changes_nothing) { attach_with_faults(name, 8); }
 
 /* fstat tells which queue a doorbell belongs to: one that failed must not become part of a name. */
 TEST_NOTIFIERS_EVERYWHERE(an_open_in_which_any_fstat_fails_leaves_nothing) {

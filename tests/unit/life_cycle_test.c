@@ -77,9 +77,7 @@ static shmq *enter(const char *name, enum shmq_end end, unsigned flags) {
 
 static void leave(shmq *q) { CHECK(shmq_close(q) == 0); }
 
-static void put(shmq *producer, int number) {
-    CHECK(shmq_send(producer, &number, sizeof number, -1) == 0);
-}
+static void put(shmq *producer, int number) { CHECK(shmq_send(producer, &number, sizeof number, -1) == 0); }
 
 static void take(shmq *consumer, int wanted) {
     int number = -1;
@@ -172,8 +170,7 @@ static void dismiss(struct player *player, enum exit how) {
 /* ---- Coming, in every order ---------------------------------------------------------------- */
 
 TEST_NOTIFIERS_EVERYWHERE(a_consumer_may_come_first_and_waits) {
-    struct player *consumer =
-        call((struct player){name, SHMQ_CONSUMER, SHMQ_EPHEMERAL, .deed = RECEIVE});
+    struct player *consumer = call((struct player){name, SHMQ_CONSUMER, SHMQ_EPHEMERAL, .deed = RECEIVE});
     shmq *producer = enter(name, SHMQ_PRODUCER, SHMQ_EPHEMERAL);
     put(producer, 1);
     CHECK_EQUAL(error_of(consumer), 0);
@@ -261,8 +258,7 @@ TEST_NOTIFIERS_EVERYWHERE(both_may_come_at_the_same_moment) {
 
 static void push_in(struct crowd *crowd, int who) {
     const enum shmq_end end = who % 2 == 0 ? SHMQ_PRODUCER : SHMQ_CONSUMER;
-    const struct shmq_attr attr = {
-        .capacity = 4096, .notify = notifier_now->kind, .flags = SHMQ_EPHEMERAL};
+    const struct shmq_attr attr = {.capacity = 4096, .notify = notifier_now->kind, .flags = SHMQ_EPHEMERAL};
     for (int round = 0; round < crowd->rounds; round++) {
         shmq *q = NULL;
         check_meet(&crowd->gate, 4);
@@ -357,8 +353,7 @@ TEST_NOTIFIERS_EVERYWHERE(an_end_that_nobody_was_told_of_is_told_to_the_next_con
 TEST_NOTIFIERS_EVERYWHERE(what_was_not_taken_stays_for_the_next_consumer) {
     for (int how = CLOSES; how <= DIES; how++)
         for (unsigned flags = 0; flags <= SHMQ_EPHEMERAL; flags += SHMQ_EPHEMERAL) {
-            struct player *producer =
-                call((struct player){name, SHMQ_PRODUCER, flags, .messages = 3});
+            struct player *producer = call((struct player){name, SHMQ_PRODUCER, flags, .messages = 3});
             struct player *reader = call((struct player){name, SHMQ_CONSUMER, .messages = 1});
             dismiss(producer, (enum exit)how);
             dismiss(reader, (enum exit)how);
@@ -422,8 +417,8 @@ TEST_NOTIFIERS_EVERYWHERE(a_sleeping_producer_is_told_that_its_consumer_closed_o
     for (size_t wait = 0; wait < sizeof waits / sizeof waits[0]; wait++)
         for (int how = CLOSES; how <= DIES; how++) {
             struct player *consumer = call((struct player){name, SHMQ_CONSUMER, .messages = 0});
-            struct player *producer = call((struct player){
-                name, SHMQ_PRODUCER, .messages = waits[wait].messages, .deed = waits[wait].deed});
+            struct player *producer =
+                call((struct player){name, SHMQ_PRODUCER, .messages = waits[wait].messages, .deed = waits[wait].deed});
             dismiss(consumer, (enum exit)how);
             const int64_t start = check_now_ms();
             CHECK_EQUAL(error_of(producer), how == CLOSES ? EPIPE : EOWNERDEAD);
@@ -504,8 +499,7 @@ static void end_as(const char *name, const struct ending *ending) {
     for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++) {
         if (end == SHMQ_CONSUMER && !ending->consumer_came) continue;
         struct player **player = (enum shmq_end)end == other ? &first : &last;
-        *player = call(
-            (struct player){name, (enum shmq_end)end, ending->flags, .messages = messages[end]});
+        *player = call((struct player){name, (enum shmq_end)end, ending->flags, .messages = messages[end]});
     }
     if (first != NULL) dismiss(first, ending->first_leaves);
     CHECK(exists(name)); /* the last one is still there */
@@ -514,8 +508,7 @@ static void end_as(const char *name, const struct ending *ending) {
     if (ending->stays) CHECK(shmq_unlink(name) == 0);
 }
 
-TEST_NOTIFIERS_EVERYWHERE(
-    an_ephemeral_queue_goes_with_its_last_end_if_drained_and_a_consumer_came) {
+TEST_NOTIFIERS_EVERYWHERE(an_ephemeral_queue_goes_with_its_last_end_if_drained_and_a_consumer_came) {
     for (size_t row = 0; row < sizeof endings / sizeof endings[0]; row++)
         end_as(name, &endings[row]);
 }
@@ -525,10 +518,8 @@ TEST_NOTIFIERS_EVERYWHERE(a_consumer_alone_takes_an_ephemeral_queue_with_it) {
     CHECK(!exists(name));
 }
 
-TEST_NOTIFIERS_EVERYWHERE(
-    a_queue_whose_ends_were_all_killed_is_taken_up_and_cleared_away_by_the_next) {
-    struct player *producer =
-        call((struct player){name, SHMQ_PRODUCER, SHMQ_EPHEMERAL, .messages = 1});
+TEST_NOTIFIERS_EVERYWHERE(a_queue_whose_ends_were_all_killed_is_taken_up_and_cleared_away_by_the_next) {
+    struct player *producer = call((struct player){name, SHMQ_PRODUCER, SHMQ_EPHEMERAL, .messages = 1});
     struct player *consumer = call((struct player){name, SHMQ_CONSUMER, .messages = 1});
     dismiss(producer, DIES);
     dismiss(consumer, DIES);
@@ -606,8 +597,7 @@ static void come_and_go(struct crowd *crowd, enum shmq_end end) {
         shmq *q = enter(crowd->name, end, SHMQ_EPHEMERAL);
         for (volatile uint64_t turn = round % 4 == 0 ? check_below(100000) : 0; turn > 0;)
             turn = turn - 1; /* long enough for the other to finish what it began */
-        if (!has_name(q))
-            check_fail(__FILE__, __LINE__, "an end was left in a queue without a name");
+        if (!has_name(q)) check_fail(__FILE__, __LINE__, "an end was left in a queue without a name");
         leave(q);
     }
 }
@@ -628,8 +618,7 @@ TEST_NOTIFIERS_EVERYWHERE(nobody_is_unlinked_by_others_that_close_while_it_opens
 static void create_again_and_again(void *name) {
     for (;;) {
         shmq *q;
-        const struct shmq_attr attr = {
-            .capacity = 1 << 16, .notify = notifier_now->kind, .flags = SHMQ_EPHEMERAL};
+        const struct shmq_attr attr = {.capacity = 1 << 16, .notify = notifier_now->kind, .flags = SHMQ_EPHEMERAL};
         if (shmq_open(&q, name, SHMQ_CONSUMER, O_CREAT | O_EXCL, &attr) == 0)
             leave(q);
         else
@@ -694,11 +683,10 @@ TEST_NOTIFIERS_EVERYWHERE(a_waiter_alone_in_an_unlinked_queue_is_told_that_nobod
         enum shmq_end end;
         int messages;
         enum deed deed;
-    } waiters[] = {
-        {SHMQ_CONSUMER, 0, RECEIVE}, {SHMQ_PRODUCER, -1, SEND}, {SHMQ_PRODUCER, 1, DRAIN}};
+    } waiters[] = {{SHMQ_CONSUMER, 0, RECEIVE}, {SHMQ_PRODUCER, -1, SEND}, {SHMQ_PRODUCER, 1, DRAIN}};
     for (size_t at = 0; at < sizeof waiters / sizeof waiters[0]; at++) {
-        struct player *waiter = call((struct player){
-            name, waiters[at].end, .messages = waiters[at].messages, .deed = waiters[at].deed});
+        struct player *waiter =
+            call((struct player){name, waiters[at].end, .messages = waiters[at].messages, .deed = waiters[at].deed});
         CHECK(shmq_unlink(name) == 0);
         const int64_t start = check_now_ms();
         shmq *other = enter(name, SHMQ_PRODUCER, 0); /* a new queue: no help */
@@ -715,8 +703,7 @@ TEST_EVERYWHERE(a_waiter_in_an_unlinked_queue_waits_for_whoever_holds_the_other_
     char message[8];
     shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
     int fd = raw_open(name);
-    struct flock role = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LEASE_PRODUCER, .l_len = 1};
+    struct flock role = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LEASE_PRODUCER, .l_len = 1};
     CHECK(fcntl(fd, F_OFD_SETLK, &role) == 0);
     CHECK(shmq_unlink(name) == 0);
     CHECK_FAILS(shmq_recv(consumer, message, sizeof message, 0), EAGAIN);
@@ -748,8 +735,7 @@ static void race_to_open(struct race *race, enum shmq_end end) {
             CHECK_EQUAL(ours->st_nlink, race->unlink_error == ENOENT);
         else
             CHECK(race->unlink_error == 0 && ours->st_nlink + theirs->st_nlink == 1);
-        if (end == SHMQ_CONSUMER && !together && ours->st_nlink == 0)
-            CHECK_EQUAL(recv_error(q, -1), EPIPE);
+        if (end == SHMQ_CONSUMER && !together && ours->st_nlink == 0) CHECK_EQUAL(recv_error(q, -1), EPIPE);
         if (end == SHMQ_PRODUCER && together) put(q, round);
         if (end == SHMQ_CONSUMER && together) take(q, round);
         leave(q);
@@ -767,8 +753,7 @@ TEST_NOTIFIERS_EVERYWHERE(who_opens_while_another_unlinks_gets_the_old_queue_or_
     int unlinked = 0;
     struct race *race = check_shared(sizeof *race);
     race->name = name;
-    const pid_t children[] = {check_spawn(race_as_producer, race),
-                              check_spawn(race_as_consumer, race)};
+    const pid_t children[] = {check_spawn(race_as_producer, race), check_spawn(race_as_consumer, race)};
     for (int round = 0; round < rounds(); round++) {
         check_meet(&race->gate, 3);
         for (volatile uint64_t turn = check_below(dawdling); turn > 0;)

@@ -51,8 +51,7 @@ static void with_every_notifier(pair_body *body) {
     for (size_t row = 0; row < NOTIFIERS_COUNT; row++) {
         if (!notifier_works_here(&NOTIFIERS[row])) continue;
         struct pair q;
-        const struct shmq_attr attr = {
-            .capacity = 1, .max_message = MAX_MESSAGE, .notify = NOTIFIERS[row].kind};
+        const struct shmq_attr attr = {.capacity = 1, .max_message = MAX_MESSAGE, .notify = NOTIFIERS[row].kind};
         check_note("notifier %s", NOTIFIERS[row].name);
         open_pair(&q, check_name(NOTIFIERS[row].name), &attr);
         body(&q);
@@ -61,9 +60,9 @@ static void with_every_notifier(pair_body *body) {
 }
 
 /* A test with a fresh pair `q`, once for every notifier. */
-#define TEST_MESSAGES(sentence)                                                                    \
-    static void sentence##_through(struct pair *q);                                                \
-    TEST(sentence) { with_every_notifier(sentence##_through); }                                    \
+#define TEST_MESSAGES(sentence)                                                                                        \
+    static void sentence##_through(struct pair *q);                                                                    \
+    TEST(sentence) { with_every_notifier(sentence##_through); }                                                        \
     static void sentence##_through(struct pair *q)
 
 /* The next message is this text, and its final zero. */
@@ -73,13 +72,9 @@ static void check_next(struct pair *q, const char *text) {
     CHECK(strcmp(q->buffer, text) == 0);
 }
 
-static void check_empty(struct pair *q) {
-    CHECK_FAILS(shmq_recv(q->consumer, q->buffer, sizeof q->buffer, 0), EAGAIN);
-}
+static void check_empty(struct pair *q) { CHECK_FAILS(shmq_recv(q->consumer, q->buffer, sizeof q->buffer, 0), EAGAIN); }
 
-static void put(struct pair *q, const char *text) {
-    CHECK(shmq_send(q->producer, text, strlen(text) + 1, 0) == 0);
-}
+static void put(struct pair *q, const char *text) { CHECK(shmq_send(q->producer, text, strlen(text) + 1, 0) == 0); }
 
 /* Until nothing more fits; how many fitted. */
 static int fill(struct pair *q) {
@@ -740,8 +735,8 @@ TEST(the_largest_message_fills_the_ring) {
 }
 
 TEST(a_capacity_that_no_address_space_holds_is_invalid) {
-    static const size_t capacities[] = {SIZE_MAX, SIZE_MAX - 4095, SIZE_MAX / 2 + 1,
-                                        SIZE_MAX / 2 + 2, ((size_t)1 << 62) + 1};
+    static const size_t capacities[] = {SIZE_MAX, SIZE_MAX - 4095, SIZE_MAX / 2 + 1, SIZE_MAX / 2 + 2,
+                                        ((size_t)1 << 62) + 1};
     for (size_t row = 0; row < sizeof capacities / sizeof capacities[0]; row++) {
         check_note("capacity %zu", capacities[row]);
         check_refused(&(struct shmq_attr){.capacity = capacities[row]}, EINVAL);
@@ -751,8 +746,7 @@ TEST(a_capacity_that_no_address_space_holds_is_invalid) {
 
 TEST(whoever_attaches_takes_the_queue_as_it_was_created) {
     const struct shmq_attr small = {.capacity = 1, .max_message = 10, .notify = SHMQ_NOTIFY_SPIN};
-    const struct shmq_attr other = {
-        .capacity = SIZE_MAX, .max_message = 99, .notify = 99, .flags = ~0u};
+    const struct shmq_attr other = {.capacity = SIZE_MAX, .max_message = 99, .notify = 99, .flags = ~0u};
     const char *name = check_name("q");
     shmq *producer, *consumer;
     CHECK(shmq_open(&producer, name, SHMQ_PRODUCER, O_CREAT, &small) == 0);
@@ -781,9 +775,7 @@ TEST(flags_that_are_not_built_are_not_supported) {
 /* Where a wild store of one end goes to. */
 typedef unsigned char *target(shmq *q);
 
-static unsigned char *own_page(shmq *q) {
-    return (unsigned char *)q->region.end[q->end] + page_size() - 1;
-}
+static unsigned char *own_page(shmq *q) { return (unsigned char *)q->region.end[q->end] + page_size() - 1; }
 
 static unsigned char *peers_page(shmq *q) {
     return (unsigned char *)q->region.end[q->end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER];
@@ -799,9 +791,7 @@ static unsigned char *peeked_message(shmq *q) {
     return q->region.ring + (message - q->region.ring);
 }
 
-static unsigned char *second_copy_of_the_message(shmq *q) {
-    return peeked_message(q) + q->region.header.capacity;
-}
+static unsigned char *second_copy_of_the_message(shmq *q) { return peeked_message(q) + q->region.header.capacity; }
 
 static unsigned char *free_ring(shmq *q) { return q->region.ring + q->region.header.capacity - 1; }
 

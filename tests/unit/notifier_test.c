@@ -38,9 +38,7 @@ static void leave(shmq *q) { CHECK(shmq_close(q) == 0); }
 
 static void remove_queue(const char *name) { CHECK(shmq_unlink(name) == 0); }
 
-static void put(shmq *producer, int number) {
-    CHECK(shmq_send(producer, &number, sizeof number, -1) == 0);
-}
+static void put(shmq *producer, int number) { CHECK(shmq_send(producer, &number, sizeof number, -1) == 0); }
 
 static void take(shmq *consumer, int wanted) {
     int number = -1;
@@ -78,9 +76,7 @@ static struct stat status_at(const char *path) {
     return status;
 }
 
-static enum shmq_end other(enum shmq_end end) {
-    return end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER;
-}
+static enum shmq_end other(enum shmq_end end) { return end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER; }
 
 /* ---- A peer in a process of its own -------------------------------------------------------- */
 
@@ -103,9 +99,8 @@ static void be_peer(void *argument) {
     check_pass(&peer->ready);
     if (peer->deed != LIE) {
         static char message[MAX_MESSAGE];
-        const bool done = peer->end == SHMQ_PRODUCER
-                              ? shmq_send(q, message, sizeof message, -1) == 0
-                              : shmq_recv(q, message, sizeof message, -1) >= 0;
+        const bool done = peer->end == SHMQ_PRODUCER ? shmq_send(q, message, sizeof message, -1) == 0
+                                                     : shmq_recv(q, message, sizeof message, -1) >= 0;
         peer->error = done ? 0 : errno;
         peer->woken_ms = check_now_ms();
         check_pass(&peer->woken);
@@ -203,8 +198,7 @@ static void check_rights(const char *name) {
 
 /* The rest of this process is a user without rights. */
 static void become(uid_t user) {
-    if (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 ||
-        setresuid(user, user, user) != 0)
+    if (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 || setresuid(user, user, user) != 0)
         check_skip("cannot become another user here");
 }
 
@@ -217,8 +211,7 @@ static void require_root(void) {
 static void join_or_skip(pid_t child) {
     int status = 0;
     CHECK(waitpid(child, &status, 0) == child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-        check_skip("cannot become another user here");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) check_skip("cannot become another user here");
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
@@ -227,9 +220,7 @@ static void check_rights_of_a_stranger(void *argument) {
     check_rights(argument);
 }
 
-TEST_NOTIFIERS_EVERYWHERE(doorbells_have_exactly_the_rights_of_their_queue_whatever_the_umask) {
-    check_rights(name);
-}
+TEST_NOTIFIERS_EVERYWHERE(doorbells_have_exactly_the_rights_of_their_queue_whatever_the_umask) { check_rights(name); }
 
 TEST_NOTIFIERS_EVERYWHERE(doorbells_of_another_user_have_exactly_the_rights_of_their_queue) {
     require_root();
@@ -388,18 +379,17 @@ static const struct squatter {
 /* Of the type and the user that the notifier itself would make. */
 static bool is_like_ours(const struct squatter *squatter) {
     const bool fifo = squatter->squat == squat_fifo;
-    const bool file = squatter->squat == squat_file || squatter->squat == squat_empty_file ||
-                      squatter->squat == squat_large_file;
+    const bool file =
+        squatter->squat == squat_file || squatter->squat == squat_empty_file || squatter->squat == squat_large_file;
     return !squatter->foreign && (notifier_now->kind == SHMQ_NOTIFY_FIFO ? fifo : file);
 }
 
 static bool is_the_same(const struct stat *a, const struct stat *b) {
-    return a->st_ino == b->st_ino && a->st_mode == b->st_mode && a->st_size == b->st_size &&
-           a->st_uid == b->st_uid && a->st_gid == b->st_gid && a->st_nlink == b->st_nlink;
+    return a->st_ino == b->st_ino && a->st_mode == b->st_mode && a->st_size == b->st_size && a->st_uid == b->st_uid &&
+           a->st_gid == b->st_gid && a->st_nlink == b->st_nlink;
 }
 
-static void try_squatter(const char *name, uint64_t instance, const struct squatter *squatter,
-                         bool items) {
+static void try_squatter(const char *name, uint64_t instance, const struct squatter *squatter, bool items) {
     char path[4096];
     snprintf(path, sizeof path, "%s", notifier_path(name, instance, items));
     check_note("%s, %s: %s", notifier_now->name, items ? "items" : "space", squatter->what);
@@ -413,8 +403,7 @@ static void try_squatter(const char *name, uint64_t instance, const struct squat
         errno = 0;
         CHECK(shmq_open(&q, name, (enum shmq_end)end, O_CREAT, NULL) == -1);
         const int error = errno;
-        if (!notifier_open_says(error))
-            check_fail(__FILE__, __LINE__, "refused with errno %s", strerrorname_np(error));
+        if (!notifier_open_says(error)) check_fail(__FILE__, __LINE__, "refused with errno %s", strerrorname_np(error));
         CHECK(q == NULL);
         CHECK_EQUAL(check_descriptors(), descriptors);
         CHECK_EQUAL(check_mappings(), mappings);
@@ -433,8 +422,7 @@ static void try_squatters(const char *name, bool like_ours) {
     leave(q);
     for (size_t row = 0; row < sizeof SQUATTERS / sizeof SQUATTERS[0]; row++)
         for (int items = 0; items <= 1; items++)
-            if (is_like_ours(&SQUATTERS[row]) == like_ours &&
-                (!SQUATTERS[row].foreign || geteuid() == 0))
+            if (is_like_ours(&SQUATTERS[row]) == like_ours && (!SQUATTERS[row].foreign || geteuid() == 0))
                 try_squatter(name, instance, &SQUATTERS[row], items != 0);
     remove_queue(name);
     CHECK_EQUAL(notifier_doorbells(name, instance), 0);
@@ -537,8 +525,7 @@ TEST_NOTIFIERS_EVERYWHERE(only_signal_needs_a_blocked_sigurg) {
 /* In a PID namespace of its own: the ends cannot name each other there. */
 static void visit_from_another_space(void *argument) {
     struct peer *peer = argument;
-    const bool by_number =
-        notifier_now->kind == SHMQ_NOTIFY_SIGNAL || notifier_now->kind == SHMQ_NOTIFY_COND;
+    const bool by_number = notifier_now->kind == SHMQ_NOTIFY_SIGNAL || notifier_now->kind == SHMQ_NOTIFY_COND;
     shmq *q;
     if (by_number) {
         CHECK_FAILS(shmq_open(&q, peer->name, SHMQ_CONSUMER, 0, NULL), ENOTSUP);
@@ -628,11 +615,10 @@ static void set_word(int fd, int page, size_t offset, uint64_t word) {
 
 /* All that an end writes, but for its cursor and its life. */
 static void scribble(int fd, int page) {
-    static const size_t words[] = {
-        offsetof(struct end_page, ticket),   offsetof(struct end_page, want),
-        offsetof(struct end_page, end_seen), offsetof(struct end_page, bell),
-        offsetof(struct end_page, messages), offsetof(struct end_page, sleeps),
-        offsetof(struct end_page, rings)};
+    static const size_t words[] = {offsetof(struct end_page, ticket),   offsetof(struct end_page, want),
+                                   offsetof(struct end_page, end_seen), offsetof(struct end_page, bell),
+                                   offsetof(struct end_page, messages), offsetof(struct end_page, sleeps),
+                                   offsetof(struct end_page, rings)};
     for (size_t word = 0; word < sizeof words / sizeof words[0]; word++)
         set_word(fd, page, words[word], any_garbage());
     if (notifier_now->trusts) return;
@@ -677,8 +663,7 @@ static int64_t wake_sleeper(const char *name, enum shmq_end end, enum wake wake)
     shmq *q = wake == BY_DEATH ? NULL : enter(name, other(end));
     /* It slept before we came: now it sleeps as one who has a peer. By naps, as lock without one, it
      * would sleep long by now. */
-    const struct timespec nap = {.tv_nsec =
-                                     notifier_now->kind == SHMQ_NOTIFY_LOCK ? 150000000 : 10000000};
+    const struct timespec nap = {.tv_nsec = notifier_now->kind == SHMQ_NOTIFY_LOCK ? 150000000 : 10000000};
     char message[MAX_MESSAGE];
     nanosleep(&nap, NULL);
     if (q != NULL) await_asleep(q);
@@ -759,8 +744,7 @@ static off_t gate_byte(enum shmq_end holder, uint64_t gate) {
 
 /* As another open file description sees it. */
 static bool gate_is_closed(int fd, enum shmq_end holder, uint64_t gate) {
-    struct flock lock = {
-        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = gate_byte(holder, gate), .l_len = 1};
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = gate_byte(holder, gate), .l_len = 1};
     CHECK(fcntl(fd, F_OFD_GETLK, &lock) == 0);
     return lock.l_type != F_UNLCK;
 }
@@ -821,10 +805,7 @@ TEST(a_gate_held_hostage_delays_and_loses_nothing) {
     use_lock();
     (void)alarm(60); /* who waits at a gate held against it hangs */
     leave(enter(queue.name, SHMQ_CONSUMER));
-    struct flock all = {.l_type = F_WRLCK,
-                        .l_whence = SEEK_SET,
-                        .l_start = gate_byte(SHMQ_PRODUCER, 3),
-                        .l_len = 9};
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = gate_byte(SHMQ_PRODUCER, 3), .l_len = 9};
     int fd = open(check_path(queue.name), O_RDWR | O_CLOEXEC);
     CHECK(fd >= 0);
     CHECK(fcntl(fd, F_OFD_SETLK, &all) == 0);
@@ -866,9 +847,8 @@ static void idle(void *argument) {
     if (idler->peer.end == SHMQ_PRODUCER) fill(q);
     if (idler->peer.end == SHMQ_CONSUMER && idler->has_company) take(q, 0); /* rung once already */
     const int64_t start = check_now_ms(), cpu = check_cpu_ms();
-    const bool done = idler->peer.end == SHMQ_PRODUCER
-                          ? shmq_send(q, message, sizeof message, -1) == 0
-                          : shmq_recv(q, message, sizeof message, -1) >= 0;
+    const bool done = idler->peer.end == SHMQ_PRODUCER ? shmq_send(q, message, sizeof message, -1) == 0
+                                                       : shmq_recv(q, message, sizeof message, -1) >= 0;
     idler->cpu_ms = check_cpu_ms() - cpu;
     CHECK(done && check_now_ms() - start >= IDLE_MS);
     leave(q);
@@ -888,8 +868,8 @@ static void end_idling(struct idler *idler, shmq *company) {
     leave(q);
     remove_queue(idler->peer.name);
     printf("        %s, %s, peer %s: %lld ms of processor time in %d ms\n", idler->row->name,
-           idler->peer.end == SHMQ_PRODUCER ? "producer" : "consumer",
-           idler->has_company ? "there" : "absent", (long long)idler->cpu_ms, IDLE_MS);
+           idler->peer.end == SHMQ_PRODUCER ? "producer" : "consumer", idler->has_company ? "there" : "absent",
+           (long long)idler->cpu_ms, IDLE_MS);
     CHECK(idler->cpu_ms <= COST_MS);
 }
 
@@ -902,10 +882,10 @@ TEST(who_sleeps_for_ever_costs_next_to_no_processor_time) {
         struct idler *idler = &idlers[at];
         char suffix[16];
         snprintf(suffix, sizeof suffix, "%d", at);
-        *idler = (struct idler){.peer = {.name = check_name(suffix),
-                                         .end = at % 2 == 0 ? SHMQ_PRODUCER : SHMQ_CONSUMER},
-                                .has_company = at / 2 % 2 == 0,
-                                .row = &NOTIFIERS[at / 4]};
+        *idler =
+            (struct idler){.peer = {.name = check_name(suffix), .end = at % 2 == 0 ? SHMQ_PRODUCER : SHMQ_CONSUMER},
+                           .has_company = at / 2 % 2 == 0,
+                           .row = &NOTIFIERS[at / 4]};
         if (!idler->row->sleeps || !notifier_works_here(idler->row)) continue;
         notifier_now = idler->row;
         check_note("notifier %s", idler->row->name);

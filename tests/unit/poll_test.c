@@ -30,9 +30,7 @@ static shmq *enter_with(const char *name, enum shmq_end end, enum shmq_notify ki
     return q;
 }
 
-static shmq *enter(const char *name, enum shmq_end end) {
-    return enter_with(name, end, SHMQ_NOTIFY_FIFO);
-}
+static shmq *enter(const char *name, enum shmq_end end) { return enter_with(name, end, SHMQ_NOTIFY_FIFO); }
 
 static void leave(shmq *q) { CHECK(shmq_close(q) == 0); }
 
@@ -108,8 +106,7 @@ static void in_every_loop(enum shmq_end end, scene_body *body) {
             check_note("%s, %s", WAY[way], scene.name);
             scene.producer = enter(scene.name, SHMQ_PRODUCER);
             scene.consumer = enter(scene.name, SHMQ_CONSUMER);
-            scene.loop =
-                new_loop((enum way)way, end == SHMQ_PRODUCER ? scene.producer : scene.consumer);
+            scene.loop = new_loop((enum way)way, end == SHMQ_PRODUCER ? scene.producer : scene.consumer);
             body(&scene);
             end_loop(&scene.loop);
             if (scene.producer != NULL) leave(scene.producer);
@@ -118,9 +115,9 @@ static void in_every_loop(enum shmq_end end, scene_body *body) {
         }
 }
 
-#define TEST_LOOPS(sentence, end)                                                                  \
-    static void sentence##_in(struct scene *s);                                                    \
-    TEST(sentence) { in_every_loop(end, sentence##_in); }                                          \
+#define TEST_LOOPS(sentence, end)                                                                                      \
+    static void sentence##_in(struct scene *s);                                                                        \
+    TEST(sentence) { in_every_loop(end, sentence##_in); }                                                              \
     static void sentence##_in(struct scene *s)
 
 /* ---- A consumer ---------------------------------------------------------------------------- */

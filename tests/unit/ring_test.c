@@ -72,9 +72,7 @@ struct model {
 
 static uint64_t bytes_of(uint64_t length) { return 8 + (length + 7) / 8 * 8; }
 
-static uint64_t model_free(const struct model *model) {
-    return model->capacity - (model->tail - model->head);
-}
+static uint64_t model_free(const struct model *model) { return model->capacity - (model->tail - model->head); }
 
 static struct message any_message(const struct model *model) {
     const uint64_t max = model->max_message;
@@ -151,8 +149,7 @@ static void twins_attach(struct twins *twins, uint64_t max_message) {
     CHECK(ring_attach(&twins->consumer, false, &memory) == 0);
 }
 
-static void twins_new(struct twins *twins, uint64_t capacity, uint64_t max_message,
-                      uint64_t start) {
+static void twins_new(struct twins *twins, uint64_t capacity, uint64_t max_message, uint64_t start) {
     twins->arena = arena_new(capacity);
     twins->head = start;
     twins->tail = start;
@@ -180,8 +177,7 @@ static void publish(struct twins *twins, struct model *model, struct message mes
 static void produce(struct twins *twins, struct model *model) {
     struct message message = any_message(model);
     const uint64_t need = bytes_of(message.length);
-    if (ring_available(&twins->producer) < need || check_below(8) == 0)
-        look(&twins->producer, model_free(model));
+    if (ring_available(&twins->producer) < need || check_below(8) == 0) look(&twins->producer, model_free(model));
     if (ring_available(&twins->producer) >= need) publish(twins, model, message);
 }
 
@@ -231,9 +227,8 @@ TEST(ring_from_just_below_2_to_the_64_is_a_queue) { ring_against_model(START_BEL
 TEST(ring_from_any_position_is_a_queue) { ring_against_model(START_ANYWHERE); }
 
 TEST(a_record_takes_its_header_and_whole_words) {
-    static const uint64_t lengths[][2] = {{0, 8},   {1, 16},      {7, 16},
-                                          {8, 16},  {9, 24},      {56, 64},
-                                          {57, 72}, {4088, 4096}, {UINT32_MAX, 4294967304}};
+    static const uint64_t lengths[][2] = {
+        {0, 8}, {1, 16}, {7, 16}, {8, 16}, {9, 24}, {56, 64}, {57, 72}, {4088, 4096}, {UINT32_MAX, 4294967304}};
     for (size_t row = 0; row < sizeof lengths / sizeof lengths[0]; row++)
         CHECK_EQUAL(ring_record_bytes(lengths[row][0]), lengths[row][1]);
 }
@@ -296,16 +291,13 @@ struct world {
     const void *peek;
 };
 
-static enum shmq_end other(enum shmq_end end) {
-    return end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER;
-}
+static enum shmq_end other(enum shmq_end end) { return end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER; }
 
 static void world_attach(struct world *world, enum shmq_end end) {
     CHECK(shmq_attach_memory(&world->end[end], &world->region, end) == 0);
 }
 
-static void world_new(struct world *world, uint64_t capacity, uint64_t max_message, uint64_t start,
-                      unsigned notify) {
+static void world_new(struct world *world, uint64_t capacity, uint64_t max_message, uint64_t start, unsigned notify) {
     memset(world, 0, sizeof *world);
     world->arena = arena_new(capacity);
     world->page[SHMQ_PRODUCER].cursor = start;
@@ -313,10 +305,7 @@ static void world_new(struct world *world, uint64_t capacity, uint64_t max_messa
     world->region = (struct region){
         .directory = -1,
         .object = -1,
-        .header = {.capacity = capacity,
-                   .max_message = max_message,
-                   .instance = SALT,
-                   .notify = notify},
+        .header = {.capacity = capacity, .max_message = max_message, .instance = SALT, .notify = notify},
         .end = {&world->page[SHMQ_PRODUCER], &world->page[SHMQ_CONSUMER]},
         .meeting = &world->meeting,
         .ring = world->arena.bytes,
@@ -457,9 +446,7 @@ static void do_drain(struct world *world, struct model *model) {
     check_stat(q, model);
 }
 
-static void do_stat(struct world *world, struct model *model) {
-    check_stat(world->end[SHMQ_CONSUMER], model);
-}
+static void do_stat(struct world *world, struct model *model) { check_stat(world->end[SHMQ_CONSUMER], model); }
 
 /* Closes an end and opens it again: what it held is given up, what was published stays. */
 static void reopen(struct world *world, enum shmq_end end) {
@@ -500,8 +487,7 @@ static void operations_against_model(enum start start) {
         for (int turn = 0; turn < ROUND; turn++) {
             if (check_below(64) == 0) produces = 1 + check_below(3);
             if (check_below(256) == 0) reopen(&world, (enum shmq_end)check_below(2));
-            one_operation(&world, &model,
-                          check_below(4) < produces ? SHMQ_PRODUCER : SHMQ_CONSUMER);
+            one_operation(&world, &model, check_below(4) < produces ? SHMQ_PRODUCER : SHMQ_CONSUMER);
             arena_check(&world.arena);
         }
         CHECK(model.sent > 0 && model.received > 0);
@@ -511,13 +497,9 @@ static void operations_against_model(enum start start) {
 
 TEST(operations_from_position_0_behave_like_a_queue) { operations_against_model(START_ZERO); }
 
-TEST(operations_from_just_below_2_to_the_32_behave_like_a_queue) {
-    operations_against_model(START_BELOW_2_32);
-}
+TEST(operations_from_just_below_2_to_the_32_behave_like_a_queue) { operations_against_model(START_BELOW_2_32); }
 
-TEST(operations_from_just_below_2_to_the_64_behave_like_a_queue) {
-    operations_against_model(START_BELOW_2_64);
-}
+TEST(operations_from_just_below_2_to_the_64_behave_like_a_queue) { operations_against_model(START_BELOW_2_64); }
 
 TEST(operations_from_any_position_behave_like_a_queue) { operations_against_model(START_ANYWHERE); }
 
@@ -568,8 +550,7 @@ static void check_poisoned(shmq *q, enum shmq_end end) {
 
 /* The handle that saw a lie stays poisoned when the truth returns (`peer`), has moved nothing
  * (`own`), and closes as if its process had died. */
-static void check_aftermath(struct world *world, enum shmq_end victim, uint64_t own,
-                            uint64_t peer) {
+static void check_aftermath(struct world *world, enum shmq_end victim, uint64_t own, uint64_t peer) {
     struct end_page *page = &world->page[victim];
     check_poisoned(world->end[victim], victim);
     world->page[other(victim)].cursor = peer;
@@ -673,8 +654,7 @@ TEST(a_consumer_does_not_believe_an_impossible_tail) {
 }
 
 TEST(a_producer_does_not_believe_an_impossible_head) {
-    static probe *const probes[] = {probe_stat, probe_send, probe_reserve, probe_drain,
-                                    probe_send_waiting};
+    static probe *const probes[] = {probe_stat, probe_send, probe_reserve, probe_drain, probe_send_waiting};
     check_lies(SHMQ_PRODUCER, 1, probes, sizeof probes / sizeof probes[0]);
 }
 
@@ -694,8 +674,7 @@ static void check_borders(enum shmq_end victim, uint64_t furthest, uint64_t used
     for (size_t start = 0; start < STARTS_COUNT; start++)
         for (uint64_t step = 0; step <= furthest; step += RECORD_ALIGN) {
             struct shmq_stat stat;
-            check_note("start 0x%llx, step %llu", (unsigned long long)STARTS[start],
-                       (unsigned long long)step);
+            check_note("start 0x%llx, step %llu", (unsigned long long)STARTS[start], (unsigned long long)step);
             scene(&world, STARTS[start], 1);
             world.page[other(victim)].cursor += step;
             CHECK(shmq_stat(world.end[victim], &stat) == 0);
@@ -711,9 +690,7 @@ TEST(a_tail_may_advance_until_the_ring_is_full_and_no_further) {
     check_borders(SHMQ_CONSUMER, SCENE_CAPACITY - 2 * SCENE_RECORD, SCENE_CAPACITY);
 }
 
-TEST(a_head_may_advance_until_the_ring_is_empty_and_no_further) {
-    check_borders(SHMQ_PRODUCER, 2 * SCENE_RECORD, 0);
-}
+TEST(a_head_may_advance_until_the_ring_is_empty_and_no_further) { check_borders(SHMQ_PRODUCER, 2 * SCENE_RECORD, 0); }
 
 TEST(a_cursor_that_moves_back_a_little_is_no_less_a_lie) {
     for (uint64_t back = 1; back <= 2 * SCENE_RECORD; back++) {
@@ -750,8 +727,7 @@ static void check_attach(enum shmq_end end, uint64_t head, uint64_t tail, int er
     const uint64_t life = world.page[end].life;
     world.page[SHMQ_CONSUMER].cursor = head;
     world.page[SHMQ_PRODUCER].cursor = tail;
-    check_note("end %d, head 0x%llx, tail 0x%llx", end, (unsigned long long)head,
-               (unsigned long long)tail);
+    check_note("end %d, head 0x%llx, tail 0x%llx", end, (unsigned long long)head, (unsigned long long)tail);
     if (error == 0) {
         world_attach(&world, end);
     } else {
@@ -829,8 +805,7 @@ static struct record *record_at(struct world *world, uint64_t position) {
 static uint32_t tag_of(uint64_t position) { return (uint32_t)(position / 8) ^ SALT; }
 
 /* The first record's header is overwritten; every way to read it must refuse it. */
-static void check_record(uint64_t start, size_t first, size_t second, uint32_t length,
-                         uint32_t tag) {
+static void check_record(uint64_t start, size_t first, size_t second, uint32_t length, uint32_t tag) {
     static probe *const probes[] = {probe_recv, probe_peek, probe_recv_waiting};
     static struct world world;
     check_note("start 0x%llx, length %u, tag 0x%x", (unsigned long long)start, length, tag);
@@ -862,9 +837,8 @@ TEST(a_record_longer_than_what_is_published_is_refused) {
 }
 
 TEST(a_record_of_extreme_length_is_refused) {
-    static const uint32_t lengths[] = {UINT32_MAX,     UINT32_MAX - 1, UINT32_MAX - 7,
-                                       UINT32_MAX - 8, 0x80000000u,    0x7fffffffu,
-                                       0x10000u,       RECORD_CAPACITY};
+    static const uint32_t lengths[] = {UINT32_MAX,  UINT32_MAX - 1, UINT32_MAX - 7, UINT32_MAX - 8,
+                                       0x80000000u, 0x7fffffffu,    0x10000u,       RECORD_CAPACITY};
     for (size_t at = 0; at < STARTS_COUNT; at++)
         for (size_t row = 0; row < sizeof lengths / sizeof lengths[0]; row++)
             check_record(STARTS[at], 8, 0, lengths[row], tag_of(STARTS[at]));
@@ -1028,8 +1002,7 @@ TEST(a_consumer_survives_anything_that_a_producer_can_write) {
             if (check_below(4) == 0)
                 world.page[SHMQ_PRODUCER].cursor += garbage >> 8 * check_below(8);
             else
-                memcpy(world.arena.bytes + check_below(2 * RECORD_CAPACITY - 8), &garbage,
-                       check_below(9));
+                memcpy(world.arena.bytes + check_below(2 * RECORD_CAPACITY - 8), &garbage, check_below(9));
             ssize_t length = shmq_recv(world.end[SHMQ_CONSUMER], buffer, sizeof buffer, 0);
             if (length < 0 && errno == EBADMSG) poisoned = true;
             CHECK(length <= RECORD_MAX);

@@ -16,8 +16,7 @@
 #include "shmq.h"
 
 static shmq *enter(const char *name, enum shmq_end end) {
-    const struct shmq_attr attr = {
-        .capacity = 4096, .notify = notifier_now->kind, .flags = SHMQ_EPHEMERAL};
+    const struct shmq_attr attr = {.capacity = 4096, .notify = notifier_now->kind, .flags = SHMQ_EPHEMERAL};
     shmq *q;
     CHECK(shmq_open(&q, name, end, O_CREAT, &attr) == 0);
     return q;
@@ -231,8 +230,7 @@ TEST_EVERYWHERE(mode_0666) {
         shmq *q;
         umask(umasks[row / 4]);
         CHECK(shmq_open(&q, name, SHMQ_PRODUCER, O_CREAT | O_EXCL, &attr) == 0);
-        CHECK_EQUAL(mode_of(name),
-                    attr.mode == 0 ? 0600 : attr.mode); /* and others only if asked */
+        CHECK_EQUAL(mode_of(name), attr.mode == 0 ? 0600 : attr.mode); /* and others only if asked */
         CHECK(shmq_close(q) == 0);
         CHECK(shmq_unlink(name) == 0);
     }

@@ -43,8 +43,7 @@ static void produce(void *argument) {
     const int descriptors = check_descriptors(), mappings = check_mappings();
     shmq *producer = enter(flow, SHMQ_PRODUCER);
     for (uint64_t number = 0; number < flow->messages; number++)
-        if (!stream_send(producer, &flow->stream, number))
-            check_fail(__FILE__, __LINE__, "send: %s", strerror(errno));
+        if (!stream_send(producer, &flow->stream, number)) check_fail(__FILE__, __LINE__, "send: %s", strerror(errno));
     CHECK(shmq_close(producer) == 0);
     CHECK_EQUAL(check_descriptors(), descriptors);
     CHECK_EQUAL(check_mappings(), mappings);
@@ -110,13 +109,9 @@ TEST(a_million_messages_arrive_through_a_mebibyte_of_shared_memory) {
     flow_through(check_name("q"), 1 << 20, STREAM_LONGEST, 1);
 }
 
-TEST(a_million_messages_arrive_through_one_page_of_a_file) {
-    flow_through("./q", 4096, 4096 - RECORD_HEADER, 2);
-}
+TEST(a_million_messages_arrive_through_one_page_of_a_file) { flow_through("./q", 4096, 4096 - RECORD_HEADER, 2); }
 
-TEST(a_million_messages_arrive_through_a_mebibyte_of_a_file) {
-    flow_through("./q", 1 << 20, STREAM_LONGEST, 3);
-}
+TEST(a_million_messages_arrive_through_a_mebibyte_of_a_file) { flow_through("./q", 1 << 20, STREAM_LONGEST, 3); }
 
 /* ---- Wake-ups ------------------------------------------------------------------------------ */
 
@@ -176,8 +171,7 @@ static void fight(const struct notifier_row *notifier) {
     }
     struct shmq_stat stat;
     CHECK(shmq_stat(consumer, &stat) == 0);
-    printf("        %s: %llu sleeps, %d of them long\n", notifier->name,
-           (unsigned long long)stat.sleeps, late);
+    printf("        %s: %llu sleeps, %d of them long\n", notifier->name, (unsigned long long)stat.sleeps, late);
     check_join(child);
     CHECK(shmq_close(consumer) == 0);
 }

@@ -78,8 +78,7 @@ static void write_message(unsigned number, unsigned char *to, size_t length) {
         to[at] = (unsigned char)(number * 31 + at);
 }
 
-static void check_message(unsigned number, const unsigned char *bytes, size_t length,
-                          size_t wanted) {
+static void check_message(unsigned number, const unsigned char *bytes, size_t length, size_t wanted) {
     CHECK_EQUAL(length, wanted);
     for (size_t at = 0; at < length; at++)
         CHECK_EQUAL(bytes[at], (unsigned char)(number * 31 + at));
@@ -94,9 +93,7 @@ struct job {
 
 /* Of two threads that wait for SIGURG the kernel wakes either, and the other's wait is cut short
  * as if by a handler. */
-static bool was_cut_short(void) {
-    return errno == EINTR && notifier_now->kind == SHMQ_NOTIFY_SIGNAL;
-}
+static bool was_cut_short(void) { return errno == EINTR && notifier_now->kind == SHMQ_NOTIFY_SIGNAL; }
 
 /* After a failed wait of the producer: the consumer is on its detour and will come again. */
 static void await_return(const struct job *job) {
