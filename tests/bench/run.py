@@ -442,10 +442,11 @@ def choose(wanted, there):
 
 
 def command(arguments, seed):
-    """What to type for the same again: without where the program lies, with the seed."""
+    """What to type for the same again: without what ci/bench adds, with the seed."""
     words = list(arguments)
-    if "--bench" in words:
-        del words[words.index("--bench"):words.index("--bench") + 2]
+    for option in ("--bench", "--deaths"):
+        if option in words:
+            del words[words.index(option):words.index(option) + 2]
     if not any(word.startswith("--seed") for word in words):
         words[:0] = ["--seed", str(seed)]
     return shlex.join(["ci/bench", *words])

@@ -140,8 +140,15 @@ class Case(unittest.TestCase):
                 return stat.read().rpartition(")")[2].split()[0]
         until(lambda: state() == "S", "the process sleeps")
 
+    def minds(self, process, number):
+        """Whether it is far enough after its start to catch the signal, or to have blocked it for a signalfd."""
+        with open("/proc/%d/status" % process.pid) as status:
+            masks = dict(line.split(":\t") for line in status if line.startswith(("SigCgt", "SigBlk")))
+        return any(int(mask, 16) >> (number - 1) & 1 for mask in masks.values())
+
     def stop(self, process, number, within=NOTICE_S):
         """Ends a program by a signal, in time and with the status for it."""
+        until(lambda: self.minds(process, number), "the program expects the signal")
         process.send_signal(number)
         began = time.monotonic()
         process.wait(LIMIT_S)
