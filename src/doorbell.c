@@ -5,26 +5,21 @@
 
 #include "life.h"
 
-static const int64_t SLICE_NS = 200 * OS_MS;
-
 /* How often an end looks at the ring before each sleep; and, if it cannot sleep, between two
  * questions whether the peer lives (under a millisecond). */
-enum { LOOKS_LEAST = 16, LOOKS_MOST = 1024 };
+enum { LOOKS_LEAST = 128, LOOKS_MOST = 1024 };
 
 void doorbell_attach(struct shmq *q) {
     /* Relaxed: our own page, ours alone since the lease was taken. Odd: our predecessor died
      * asleep. */
     q->ticket = (shared_load(&q->own->ticket) + 1) & ~(uint64_t)1;
-    q->looks = q->bells.notifier->polls ? LOOKS_MOST : LOOKS_LEAST;
-    q->messages = shared_load(&q->own->messages);
-    q->sleeps = shared_load(&q->own->sleeps);
-    q->rings = shared_load(&q->own->rings);
+    if (q->looks == 0) q->looks = q->bells.notifier->polls ? LOOKS_MOST : LOOKS_LEAST;
     shared_store(&q->own->ticket, q->ticket);
 }
 
 static int ring_now(struct shmq *q, uint64_t ticket) {
     q->rung = ticket;
-    shared_store(&q->own->rings, ++q->rings); /* relaxed: statistics */
+    shared_count(&q->own->rings);
     const struct notifier *notifier = q->bells.notifier;
     return notifier->ring == NULL || notifier->ring(&q->bells) == 0 ? 0 : shmq_damaged(q);
 }
@@ -44,7 +39,7 @@ int doorbell_announce(struct shmq *q) {
 
 static bool available(const struct shmq *q, uint64_t need) { return ring_available(&q->ring) >= need; }
 
-static int look(struct shmq *q) { return ring_look(&q->ring) == 0 ? 0 : shmq_damaged(q); }
+static int look(struct shmq *q) { return ring_look(&q->ring) == 0 && q->fault == 0 ? 0 : shmq_damaged(q); }
 
 /* Looks a while before sleeping, and for longer where that has paid lately: a wake-up costs as
  * much as very many looks. */
@@ -62,15 +57,13 @@ static int spin(struct shmq *q, uint64_t need) {
 
 /* Has the other end gone for good? Nothing is said while something is still available. */
 static int ask_for_peer(struct shmq *q, uint64_t need) {
-    uint64_t life;
-    int gone = life_of_peer(q, &life);
+    int gone = life_of_peer(q);
     if (gone == 0) return 0;
     if (look(q) != 0) /* its last words, published before it went */
         return -1;
     if (available(q, need)) return 0;
-    life_report(q, life);
-    errno = gone;
-    return -1;
+    life_report(q, gone);
+    return fail(gone);
 }
 
 /* Steps 0 to 3: from here on the other end rings. */
@@ -94,8 +87,8 @@ static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
     int result = lie_down(q, need);
     if (result == 0 && !available(q, need)) result = ask_for_peer(q, need);
     if (result == 0 && !available(q, need)) {
-        shared_store(&q->own->sleeps, ++q->sleeps); /* relaxed: statistics */
-        q->bells.forever = until_ns == INT64_MAX;
+        shared_count(&q->own->sleeps);
+        q->bells.forever = until_ns == INT64_MAX && q->peer_slots == 1;
         result = q->bells.notifier->wait(&q->bells, slice_ns < until_ns ? slice_ns : until_ns);
         if (result != 0 && errno != EINTR) result = shmq_damaged(q);
     }
@@ -104,27 +97,27 @@ static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
 }
 
 int doorbell_arm(struct shmq *q, uint64_t need) {
-    uint64_t life;
     if (lie_down(q, need) != 0) return -1;
-    if (!available(q, need) && life_of_peer(q, &life) == 0) return 0;
+    if (!available(q, need) && life_of_peer(q) == 0) return 0;
     get_up(q);
     return 1;
 }
 
-static int time_is_up(struct shmq *q, uint64_t need, int timeout_ms) {
-    if (ask_for_peer(q, need) != 0) return -1;
-    if (available(q, need)) return 0;
-    errno = timeout_ms == 0 ? EAGAIN : ETIMEDOUT;
-    return -1;
+int64_t doorbell_deadline(struct shmq *q, int timeout_ms) {
+    if (timeout_ms <= 0) return timeout_ms == 0 ? 0 : INT64_MAX;
+    if (q->until_ns == 0) q->until_ns = os_now() + timeout_ms * OS_MS;
+    return q->until_ns;
 }
 
 int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms) {
-    int64_t until_ns = INT64_MAX;
-    if (timeout_ms >= 0) until_ns = timeout_ms == 0 ? 0 : os_now() + timeout_ms * OS_MS;
+    const int64_t until_ns = doorbell_deadline(q, timeout_ms);
     while (!available(q, need)) {
         if (timeout_ms != 0 && spin(q, need) != 0) return -1;
         if (available(q, need)) return 0;
-        if (os_now() >= until_ns) return time_is_up(q, need, timeout_ms);
+        if (os_now() >= until_ns) {
+            if (ask_for_peer(q, need) != 0) return -1;
+            return available(q, need) ? 0 : fail(timeout_ms == 0 ? EAGAIN : ETIMEDOUT);
+        }
         if (sleep_once(q, need, until_ns) != 0 || look(q) != 0) return -1;
     }
     return 0;

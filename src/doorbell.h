@@ -19,6 +19,13 @@
 
 #include "handle.h"
 
+/* The longest sleep before an end looks by itself. */
+#define SLICE_NS (200 * OS_MS)
+
+/* When the time of the present call is up; asks the clock once, when first asked. timeout_ms as in
+ * shmq.h. */
+int64_t doorbell_deadline(struct shmq *q, int timeout_ms);
+
 /* Takes up our own ticket where our predecessor on this end left it. */
 void doorbell_attach(struct shmq *q);
 

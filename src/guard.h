@@ -1,5 +1,5 @@
 /* What this process must know of all its handles at once: for fork, and for the guard against
- * SIGBUS.
+ * SIGBUS (shmq_guard_sigbus stands here).
  *
  * Owns the only global state of the library: the list of open handles and its lock. */
 #ifndef GUARD_H
@@ -13,8 +13,9 @@
 void guard_lock(void);
 void guard_unlock(void); /* leaves errno alone */
 
-/* Under the lock. */
-void guard_add(struct shmq *q);
-void guard_remove(struct shmq *q);
+/* Under the lock. An empty handle; NULL: no memory. Handles are used again and never freed, so that
+ * a signal handler can look at all of them at any time. */
+struct shmq *guard_new(void);
+void guard_free(struct shmq *q);
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef HANDLE_H
 #define HANDLE_H
 
+#include <errno.h>
 #include <stdalign.h>
 #include <stdbool.h>
 
@@ -18,32 +19,44 @@
 struct shmq {
     /* Touched for every message. */
     alignas(128) struct ring ring;
-    int fault; /* what every call answers: EBADMSG, EINVAL (inherited by fork); 0 all is well */
+    /* What every call answers: EBADMSG, EINVAL (inherited by fork); 0 all is well. The guard's handler
+     * sets it in the middle of anything that touches the region. */
+    volatile int fault;
     enum shmq_end end;
     uint64_t held;        /* bytes of the record that is reserved or peeked at; 0 none */
     size_t held_length;   /* payload bytes of it */
     struct end_page *own; /* this end's page */
     const struct end_page *peer;
-    uint64_t rung;     /* the last of the peer's tickets that we rang for */
-    uint64_t messages; /* our statistics; the page has a copy */
+    uint64_t rung; /* the last of the peer's tickets that we rang for */
 
     /* Touched around a sleep. */
     uint64_t ticket;
-    uint64_t sleeps, rings;
     uint32_t looks; /* before the next sleep: adapts */
     struct bells bells;
-    uint64_t old_life; /* the peer's life whose end is no news: life.h */
+
+    /* A side with many ends, each in a slot of its own: sidelock.h. */
+    bool many;        /* this side: then ring and ticket are taken up anew under the lock */
+    bool locked;      /* we hold the lock */
+    uint64_t lock;    /* its word as we took it */
+    int64_t until_ns; /* when this call's time is up; 0: not asked yet */
+
+    /* Who is there: life.h. */
+    unsigned peer_slots;
+    uint64_t life;
+    int gone;                  /* what was reported last */
+    uint64_t old_life[SLOTS];  /* the peers' lives whose end is no news */
+    uint64_t seen_life[SLOTS]; /* as last judged */
 
     /* Touched at open and close. */
-    uint64_t life;
     struct region region;
-    struct shmq *next; /* guard.c */
+    bool open;
+    struct shmq *next; /* guard.c; last, for it stays when the rest is used again */
 };
 
-/* Attaches to memory that the caller mapped and keeps: no name, no leases, a role never refused.
- * For tests, fuzzers and the simulator. `region` needs header, end, meeting, ring, and object
- * -1. */
-int shmq_attach_memory(struct shmq **q, const struct region *region, enum shmq_end end);
+/* Begins a life on the region that the handle has: the part of opening that works on any memory, mapped
+ * by shmq_open or made by tests, fuzzers and the simulator. `region` needs header, role, end, meeting,
+ * ring; its object may be -1: then leases are always held. On failure give the bells back. */
+int shmq_begin(struct shmq *q);
 
 /* Poisons the handle: what the other end wrote makes no sense. Returns -1 with EBADMSG. */
 static inline int shmq_damaged(struct shmq *q) {

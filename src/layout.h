@@ -13,22 +13,24 @@
 #ifndef SHMQ_LAYOUT_H
 #define SHMQ_LAYOUT_H
 
+#include <stdalign.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* "\x89_shmq\n\0" on a little-endian machine; machines of another byte order refuse it. */
 #define SHMQ_MAGIC 0x000a716d68735f89u
-#define SHMQ_ABI   1u
+#define SHMQ_ABI   2u
 
 enum { PAGE_HEADER, PAGE_PRODUCER, PAGE_CONSUMER, PAGE_MEETING, PAGE_RING }; /* page numbers */
 
+/* How many ends a side can have at once; a side without many has one, in slot 0. */
+enum { SLOTS = 64 };
+
 /* A word that another process reads or writes. Touch it through shared.h only. */
 typedef _Atomic uint64_t shared_u64;
-typedef _Atomic uint32_t shared_u32;
-_Static_assert(sizeof(shared_u64) == 8 && sizeof(shared_u32) == 4, "ABI");
-_Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
-               "a lock hidden in an atomic would not be shared between processes");
+_Static_assert(sizeof(shared_u64) == 8, "ABI");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a lock hidden in an atomic would not be shared between processes");
 
 struct header {
     uint64_t magic;       /* 0x00 SHMQ_MAGIC */
@@ -46,58 +48,51 @@ struct header {
 /* Producer's and consumer's page have one shape: what one end does, the other mirrors. */
 struct end_page {
     /* 0x000: moves with every message. Bytes since creation */
-    shared_u64 cursor; /* producer: tail, published; consumer: head, released */
-    char pad0[120];
+    alignas(128) shared_u64 cursor; /* producer: tail, published; consumer: head, released */
     /* 0x080: the doorbell's; written when this end goes to sleep, read after each message */
-    shared_u64 ticket; /* odd: asleep or about to be */
-    shared_u64 want;   /* the other end's cursor that is worth waking for */
-    char pad1[112];
-    /* 0x100: who is there; written at open and close */
-    shared_u64 life;     /* 0 nobody came yet, odd open, even closed properly */
-    shared_u64 end_seen; /* consumer: the producer life whose end was reported; producer: 0 */
-    shared_u64 bell;     /* the notifier's own: signal, cond who we are; lock our gate; else 0 */
-    char pad2[104];
-    /* 0x180: statistics */
-    shared_u64 messages; /* sent, or received */
-    shared_u64 sleeps;   /* waits that slept */
-    shared_u64 rings;    /* wake-ups given */
+    alignas(128) shared_u64 ticket; /* odd: asleep or about to be */
+    shared_u64 want;                /* the other end's cursor that is worth waking for */
+    /* 0x100 */
+    alignas(128) shared_u64 bell; /* the notifier's; signal, cond: who we are; lock: our gate */
+    /* 0x180 */
+    alignas(128) shared_u64 lock; /* of a side with many: sidelock.h */
+    /* 0x200: statistics */
+    alignas(128) shared_u64 messages; /* sent, or received */
+    shared_u64 sleeps;                /* waits that slept */
+    shared_u64 rings;                 /* wake-ups given */
+    /* 0x280, 0x480: who is there, by slot; written at open and close */
+    alignas(128) shared_u64 life[SLOTS]; /* 0 nobody came yet, odd open, even closed properly */
+    shared_u64 end_seen[SLOTS];          /* consumer: the producer lives whose end was reported */
 };
 
 /* What both sides write: here, where the semaphores of the sem notifier live. */
 struct meeting {
-    shared_u32 items; /* 0x000 rung by the producer */
-    char pad0[124];
-    shared_u32 space; /* 0x080 rung by the consumer */
+    alignas(128) shared_u64 items; /* 0x000 rung by the producer */
+    alignas(128) shared_u64 space; /* 0x080 rung by the consumer */
 };
 
-/* Before each payload; then padding to RECORD_ALIGN. One u64, so that it is read and written at
- * once. */
-struct record {
-    uint32_t length; /* payload bytes */
-    uint32_t tag;    /* low 32 bits of (position / 8), xor the salt: the low half of the instance */
-};
-
-enum { RECORD_ALIGN = 8, RECORD_HEADER = sizeof(struct record) };
+/* A record: one u64, so that it is read and written at once; with SHMQ_CHECKSUM another one, the
+ * payload's checksum; the payload; padding to RECORD_ALIGN.
+ *     low half   payload bytes
+ *     high half  the tag: low 32 bits of (position / 8), xor the salt: the low half of the instance */
+enum { RECORD_ALIGN = 8, RECORD_HEADER = 8, RECORD_CHECKED = 16 };
 
 #define SHMQ_AT(type, field, offset) (offsetof(struct type, field) == (offset))
 _Static_assert(SHMQ_AT(header, magic, 0x00) && SHMQ_AT(header, abi, 0x08) && SHMQ_AT(header, page_size, 0x0c) &&
                    SHMQ_AT(header, object_size, 0x10) && SHMQ_AT(header, capacity, 0x18) &&
                    SHMQ_AT(header, max_message, 0x20) && SHMQ_AT(header, instance, 0x28) &&
-                   SHMQ_AT(header, notify, 0x30) && SHMQ_AT(header, flags, 0x34) &&
-                   SHMQ_AT(header, fingerprint, 0x38) && sizeof(struct header) == 0x40,
+                   SHMQ_AT(header, notify, 0x30) && SHMQ_AT(header, flags, 0x34) && SHMQ_AT(header, fingerprint, 0x38),
                "ABI");
 _Static_assert(SHMQ_AT(end_page, cursor, 0x000) && SHMQ_AT(end_page, ticket, 0x080) && SHMQ_AT(end_page, want, 0x088) &&
-                   SHMQ_AT(end_page, life, 0x100) && SHMQ_AT(end_page, end_seen, 0x108) &&
-                   SHMQ_AT(end_page, bell, 0x110) && SHMQ_AT(end_page, messages, 0x180) &&
-                   SHMQ_AT(end_page, sleeps, 0x188) && SHMQ_AT(end_page, rings, 0x190) &&
-                   sizeof(struct end_page) == 0x198,
+                   SHMQ_AT(end_page, bell, 0x100) && SHMQ_AT(end_page, lock, 0x180) &&
+                   SHMQ_AT(end_page, messages, 0x200) && SHMQ_AT(end_page, sleeps, 0x208) &&
+                   SHMQ_AT(end_page, rings, 0x210) && SHMQ_AT(end_page, life, 0x280) &&
+                   SHMQ_AT(end_page, end_seen, 0x480) && SHMQ_AT(meeting, items, 0x000) &&
+                   SHMQ_AT(meeting, space, 0x080),
                "ABI");
-_Static_assert(SHMQ_AT(meeting, items, 0x000) && SHMQ_AT(meeting, space, 0x080) && sizeof(struct meeting) == 0x84,
-               "ABI");
-_Static_assert(SHMQ_AT(record, length, 0) && SHMQ_AT(record, tag, 4) && sizeof(struct record) == 8, "ABI");
 
-/* The bytes of the object that are leased (lease.h), one each. They need not exist: leases are
- * locks, not data. */
-enum { LEASE_LIFE_CYCLE, LEASE_PRODUCER, LEASE_CONSUMER };
+/* The bytes of the object that are leased (lease.h): the life cycle, and one for each end that is
+ * open. They need not exist: leases are locks, not data. */
+enum { LEASE_LIFE_CYCLE = 0, LEASE_ROLES = 64 };
 
 #endif

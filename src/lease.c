@@ -3,8 +3,8 @@
 
 #include "lease.h"
 
-int lease_take(int fd, int byte, enum lease_kind kind) {
-    if (os_lock(fd, byte, kind == LEASE_SHARED ? F_RDLCK : F_WRLCK) == 0) return 0;
+int lease_take(int fd, int byte, short type) {
+    if (os_lock(fd, byte, type) == 0) return 0;
     if (errno == EAGAIN || errno == EACCES)
         errno = EBUSY;
     else if (errno == EINVAL || errno == ENOLCK || errno == EOPNOTSUPP)
@@ -12,9 +12,9 @@ int lease_take(int fd, int byte, enum lease_kind kind) {
     return -1;
 }
 
-int lease_take_until(int fd, int byte, enum lease_kind kind, int64_t until_ns) {
+int lease_take_until(int fd, int byte, short type, int64_t until_ns) {
     int64_t nap_ns = OS_MS / 20;
-    while (lease_take(fd, byte, kind) != 0) {
+    while (lease_take(fd, byte, type) != 0) {
         if (errno != EBUSY || os_now() >= until_ns) return -1; /* errno from lease_take: os_now leaves it alone */
         os_nap(nap_ns);
         if (nap_ns < 5 * OS_MS) nap_ns *= 2;
@@ -28,4 +28,4 @@ void lease_drop(int fd, int byte) {
     errno = error;
 }
 
-bool lease_held(int fd, int byte) { return fd < 0 || os_lock_held(fd, byte) != 0; }
+bool lease_held(int fd, int byte, int bytes) { return fd < 0 || os_lock_held(fd, byte, bytes) != 0; }

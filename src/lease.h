@@ -10,19 +10,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum lease_kind { LEASE_SHARED, LEASE_EXCLUSIVE };
-
 /* Never waits. EBUSY: another holder is in the way. */
-int lease_take(int fd, int byte, enum lease_kind kind);
+int lease_take(int fd, int byte, short type);
 
 /* Tries until `until_ns` (CLOCK_MONOTONIC), then EBUSY. */
-int lease_take_until(int fd, int byte, enum lease_kind kind, int64_t until_ns);
+int lease_take_until(int fd, int byte, short type, int64_t until_ns);
 
 /* Leaves errno alone. */
 void lease_drop(int fd, int byte);
 
-/* Does anyone else hold it? When the kernel cannot tell: yes, for nobody is declared dead
- * without proof. */
-bool lease_held(int fd, int byte);
+/* Does anyone else hold one of these bytes? When the kernel cannot tell: yes, for nobody is
+ * declared dead without proof. */
+bool lease_held(int fd, int byte, int bytes);
 
 #endif

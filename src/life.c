@@ -5,50 +5,63 @@
 
 #include "lease.h"
 
-static bool peer_holds_lease(const struct shmq *q) {
-    enum shmq_end other = q->end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER;
-    return lease_held(q->region.object, region_role(other));
-}
-
-/* Why the peer is not there: EPIPE it never came or closed, EOWNERDEAD it died; 0 it is there, or
- * on its way (and will ring). */
-static int absence(const struct shmq *q, uint64_t *life) {
+/* Why the peer of this slot is not there: EPIPE it never came or closed, EOWNERDEAD it died; 0 it
+ * is there, or on its way (and will ring). */
+static int absence(const struct shmq *q, unsigned slot, uint64_t *life) {
+    const shared_u64 *word = &q->peer->life[slot];
     /* L1: acquire, pairs with L2. Whoever sees a life closed also sees all that it published. */
-    *life = shared_load_acquire(&q->peer->life);
+    *life = shared_load_acquire(word);
     if (*life % 2 == 0) return EPIPE; /* whatever the lease says: dropped right after, or a successor's */
-    if (peer_holds_lease(q)) return 0;
-    /* The same life still: so it was this one's lease that was free. */
-    return shared_load_acquire(&q->peer->life) == *life ? EOWNERDEAD : 0;
+    return lease_held(q->region.object, region_role(region_other(q->end)) + (int)slot, 1) ? 0 : EOWNERDEAD;
 }
 
 void life_begin(struct shmq *q) {
-    /* Our own page is ours alone since the lease was taken: relaxed loads. */
-    q->life = (shared_load(&q->own->life) + 1) | 1;
-    if (q->end == SHMQ_CONSUMER)
-        q->old_life = shared_load(&q->own->end_seen);
-    else if (absence(q, &q->old_life) == 0)
-        q->old_life = 0;
-    shared_store_release(&q->own->life, q->life); /* L2 */
+    shared_u64 *own = &q->own->life[q->region.slot];
+    /* Our own slot is ours alone since the lease was taken: relaxed load. */
+    q->life = (shared_load(own) + 1) | 1;
+    for (unsigned slot = 0; slot < q->peer_slots; slot++)
+        if (q->end == SHMQ_CONSUMER)
+            q->old_life[slot] = shared_load(&q->own->end_seen[slot]); /* relaxed: no order needed */
+        else if (absence(q, slot, &q->old_life[slot]) == 0)
+            q->old_life[slot] = 0;
+    shared_store_release(own, q->life); /* L2 */
 }
 
 void life_end(struct shmq *q) {
     /* L2: release, pairs with L1. Without it a consumer could see us gone and our last message
      * not yet there. */
-    shared_store_release(&q->own->life, q->life + 1);
+    shared_store_release(&q->own->life[q->region.slot], q->life + 1);
 }
 
-int life_of_peer(struct shmq *q, uint64_t *life) {
-    int gone = absence(q, life);
-    if (gone == 0 || (*life != 0 && *life != q->old_life)) return gone;
-    /* In this order: once the name is gone nobody new takes the lease. */
-    return region_unlinked(&q->region) && !peer_holds_lease(q) ? EPIPE : 0;
+int life_of_peer(struct shmq *q) {
+    int gone = 0;
+    for (unsigned slot = 0; slot < q->peer_slots; slot++) {
+        int why = absence(q, slot, &q->seen_life[slot]);
+        if (why == 0) return q->gone = 0;
+        if (q->seen_life[slot] != 0 && q->seen_life[slot] != q->old_life[slot] && gone != EOWNERDEAD) gone = why;
+    }
+    /* One may have come before the last of them left, but after we had passed its slot. */
+    for (unsigned slot = 0; slot < q->peer_slots; slot++)
+        if (shared_load(&q->peer->life[slot]) != q->seen_life[slot]) return q->gone = 0; /* relaxed: ordered by L1 */
+    if (gone == 0) gone = q->gone;
+    if (gone != 0) return gone;
+    /* In this order: once the name is gone nobody new takes a lease. */
+    bool alone = region_unlinked(&q->region) && !region_has_ends(&q->region, region_other(q->end));
+    return alone ? EPIPE : 0;
 }
 
-void life_report(struct shmq *q, uint64_t life) {
-    /* Relaxed: read by our successors only, under the lease. */
-    if (q->end == SHMQ_CONSUMER && life != q->old_life) shared_store(&q->own->end_seen, life);
+void life_report(struct shmq *q, int gone) {
+    q->gone = gone; /* and so again, until somebody comes */
+    for (unsigned slot = 0; slot < q->peer_slots; slot++) {
+        q->old_life[slot] = q->seen_life[slot];
+        if (q->end == SHMQ_CONSUMER) shared_store(&q->own->end_seen[slot], q->seen_life[slot]); /* for successors */
+    }
 }
 
 uint32_t life_count(const struct shmq *q, enum shmq_end end) {
-    return end == q->end || lease_held(q->region.object, region_role(end)) ? 1 : 0;
+    uint32_t count = 0;
+    for (unsigned slot = 0; slot < region_slots(&q->region.header, end); slot++)
+        count +=
+            (end == q->end && slot == q->region.slot) || lease_held(q->region.object, region_role(end) + (int)slot, 1);
+    return count;
 }

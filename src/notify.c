@@ -9,10 +9,9 @@
 
 const struct notifier *notifier_of(uint32_t kind) {
     static const struct notifier *const built[] = {
-        [SHMQ_NOTIFY_SEM] = &shmq_notify_sem,       [SHMQ_NOTIFY_NAMED] = &shmq_notify_named,
-        [SHMQ_NOTIFY_COND] = &shmq_notify_cond,     [SHMQ_NOTIFY_FIFO] = &shmq_notify_fifo,
-        [SHMQ_NOTIFY_SIGNAL] = &shmq_notify_signal, [SHMQ_NOTIFY_LOCK] = &shmq_notify_lock,
-        [SHMQ_NOTIFY_SPIN] = &shmq_notify_spin,
+        /* in the order of enum shmq_notify */
+        &shmq_notify_sem,    &shmq_notify_named, &shmq_notify_cond, &shmq_notify_fifo,
+        &shmq_notify_signal, &shmq_notify_lock,  &shmq_notify_spin,
     };
     return kind <= SHMQ_NOTIFY_SPIN ? built[kind] : NULL;
 }
@@ -50,7 +49,7 @@ void notify_remove(int directory, const char *prefix, const struct bells *queue)
 }
 
 bool notify_has_peer(const struct bells *bells) {
-    return lease_held(bells->object, bells->produces ? LEASE_CONSUMER : LEASE_PRODUCER);
+    return lease_held(bells->object, LEASE_ROLES + (bells->produces ? SLOTS : 0), SLOTS);
 }
 
 int notify_vet(const struct bells *bells, const struct stat *found, mode_t type) {
@@ -75,13 +74,15 @@ int notify_introduce(struct bells *bells) {
     uint32_t space = os_process_space();
     if (space == 0) return fail(ENOTSUP);
     bells->mark[MINE] = (uint64_t)space << 32 | (uint32_t)os_process();
-    shared_store(bells->word[MINE], bells->mark[MINE]);
-    /* N1: pairs with itself in the other end. Of two that come at once one at least sees the
-     * other's word. */
+    /* Of a side with many ends the first speaks for all: one may be waiting to be rung by its word just now. */
+    const bool beside = lease_held(bells->object, LEASE_ROLES + (bells->produces ? 0 : SLOTS), SLOTS);
+    uint64_t ours = shared_load(bells->word[MINE]); /* relaxed, here and below: ordered by N1 where it matters */
+    if (beside && ours != 0 && ours >> 32 != space) return fail(ENOTSUP);
+    if (!beside || ours == 0) shared_store(bells->word[MINE], bells->mark[MINE]);
+    /* N1: pairs with itself in the other end. Of two that come at once one at least sees the other's word. */
     shared_barrier();
     uint64_t theirs = shared_load(bells->word[THEIRS]);
-    if (theirs != 0 && theirs >> 32 != space && notify_has_peer(bells)) return fail(ENOTSUP);
-    return 0;
+    return theirs != 0 && theirs >> 32 != space && notify_has_peer(bells) ? fail(ENOTSUP) : 0;
 }
 
 void notify_nap(struct bells *bells, int64_t until_ns) {

@@ -15,7 +15,7 @@
 /* What the meeting page holds. libc's types: see fingerprint. */
 struct doorbell {
     pthread_cond_t cond;
-    shared_u32 rung; /* relaxed: under the mutex */
+    shared_u64 rung; /* relaxed: under the mutex */
 };
 
 struct meeting_cond {
@@ -55,7 +55,7 @@ static void leave(struct bells *bells) { (void)os_mutex_unlock(&place(bells->mee
 static void cond_reset(struct bells *bells) {
     struct doorbell *doorbell = bells->at[MINE];
     if (enter(bells) != 0) return; /* wait and ring say so */
-    shared_store32(&doorbell->rung, 0);
+    shared_store(&doorbell->rung, 0);
     leave(bells);
 }
 
@@ -63,7 +63,7 @@ static int cond_wait(struct bells *bells, int64_t until_ns) {
     struct doorbell *doorbell = bells->at[MINE];
     if (enter(bells) != 0) return -1;
     int error = 0;
-    while (error == 0 && shared_load32(&doorbell->rung) == 0)
+    while (error == 0 && shared_load(&doorbell->rung) == 0)
         error = os_cond_wait(&doorbell->cond, &place(bells->meeting)->mutex, until_ns);
     if (error == EOWNERDEAD) error = os_mutex_repair(&place(bells->meeting)->mutex);
     leave(bells);
@@ -73,7 +73,7 @@ static int cond_wait(struct bells *bells, int64_t until_ns) {
 static int cond_ring(struct bells *bells) {
     struct doorbell *doorbell = bells->at[THEIRS];
     if (enter(bells) != 0) return -1;
-    shared_store32(&doorbell->rung, 1);
+    shared_store(&doorbell->rung, 1);
     int error = os_cond_signal(&doorbell->cond);
     leave(bells);
     return error == 0 ? 0 : fail(error);

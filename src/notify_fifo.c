@@ -35,13 +35,10 @@ static int try_to_open(const struct bells *bells, enum bell bell) {
 static int fifo_open(struct bells *bells) {
     enum { TRIES = 50 };
     for (enum bell bell = MINE; bell <= THEIRS; bell++) {
-        bells->fd[bell] = try_to_open(bells, bell);
-        /* Another user who has just made it gives us our rights in a moment. */
-        for (int try = 0; bells->fd[bell] < 0 && errno == EACCES && try < TRIES; try++) {
-            os_nap(OS_MS);
-            bells->fd[bell] = try_to_open(bells, bell);
+        for (int try = 0; (bells->fd[bell] = try_to_open(bells, bell)) < 0; try++) {
+            if (errno != EACCES || try == TRIES) return -1;
+            os_nap(OS_MS); /* another user who has just made it gives us our rights in a moment */
         }
-        if (bells->fd[bell] < 0) return -1;
     }
     return 0;
 }

@@ -18,20 +18,16 @@ static off_t gate_byte(bool producers, uint64_t gate) {
     return (off_t)(first + 2 * (gate % gates) + (producers ? 0 : 1));
 }
 
-/* Closes the gate after `gate`, tells its number, opens `gate`. Relaxed: the kernel's own locks
- * order the number before the opening. If somebody holds the next gate against us, sleepers find
- * this one open and nap. */
-static int next_gate(struct bells *bells, uint64_t gate) {
-    if (os_lock(bells->object, gate_byte(bells->produces, gate + 1), F_WRLCK) == 0) {
-        bells->mark[THEIRS] = gate + 1;
-        shared_store(bells->word[MINE], gate + 1);
+/* Closes the next gate, tells its number, opens the one that we held. Of a side with many ends another may have gone
+ * further: the word tells. Relaxed: the kernel's own locks order the number before the opening. If somebody holds the
+ * next gate against us, sleepers find none closed and nap. */
+static int next_gate(struct bells *bells) {
+    const uint64_t held = bells->mark[THEIRS], gate = shared_load(bells->word[MINE]) + 1;
+    if (os_lock(bells->object, gate_byte(bells->produces, gate), F_WRLCK) == 0) {
+        bells->mark[THEIRS] = gate;
+        shared_store(bells->word[MINE], gate);
     }
-    return os_lock(bells->object, gate_byte(bells->produces, gate), F_UNLCK);
-}
-
-static int lock_open(struct bells *bells) {
-    bells->mark[THEIRS] = shared_load(bells->word[MINE]); /* our predecessor's; it holds none now */
-    return next_gate(bells, bells->mark[THEIRS]);
+    return os_lock(bells->object, gate_byte(bells->produces, held), F_UNLCK);
 }
 
 static void lock_close(struct bells *bells) {
@@ -48,7 +44,7 @@ static void lock_reset(struct bells *bells) {
 static int lock_wait(struct bells *bells, int64_t until_ns) {
     const off_t gate = gate_byte(!bells->produces, bells->mark[MINE]);
     if (shared_load(bells->word[THEIRS]) != bells->mark[MINE]) return 0; /* rung since */
-    if (!bells->forever || os_lock_held(bells->object, gate) != 1) {
+    if (!bells->forever || os_lock_held(bells->object, gate, 1) != 1) {
         notify_nap(bells, until_ns);
         return 0;
     }
@@ -56,13 +52,11 @@ static int lock_wait(struct bells *bells, int64_t until_ns) {
     return errno == EINTR ? 0 : -1;
 }
 
-static int lock_ring(struct bells *bells) { return next_gate(bells, bells->mark[THEIRS]); }
-
 const struct notifier shmq_notify_lock = {
     .name = "lock",
-    .open = lock_open,
+    .open = next_gate,
     .close = lock_close,
     .reset = lock_reset,
     .wait = lock_wait,
-    .ring = lock_ring,
+    .ring = next_gate,
 };

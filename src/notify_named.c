@@ -9,34 +9,26 @@
 
 #include "notify.h"
 
+#include <string.h>
+
 /* libc's file for the semaphore /NAME is sem.NAME in this directory. */
 #define DIRECTORY "/dev/shm/"
 static const char PREFIX[] = DIRECTORY "sem.shmq.";
 
 static uint64_t named_fingerprint(void) { return notify_fingerprint(sizeof(sem_t)); }
 
-/* A semaphore without a name, with the queue's rights: a descriptor. */
-static int build(const struct bells *bells) {
-    union {
-        sem_t sem;
-        char bytes[sizeof(sem_t)];
-    } image = {.bytes = {0}};
+/* Makes a semaphore without a name, gives it the queue's rights, and then the name. */
+static int make(const struct bells *bells, const char *name) {
+    sem_t image;
+    memset(&image, 0, sizeof image); /* what lies between its fields too */
     int directory = os_open_directory(DIRECTORY);
     int fd = directory < 0 ? -1 : os_open_unnamed(directory);
     os_close(directory);
-    if (fd < 0 || (os_sem_format(&image.sem) == 0 && notify_give_rights(bells, fd) == 0 &&
-                   os_write(fd, image.bytes, sizeof image, 0) == (ssize_t)sizeof image))
-        return fd;
+    bool made = fd >= 0 && os_sem_format(&image) == 0 && notify_give_rights(bells, fd) == 0 &&
+                os_write(fd, &image, sizeof image, 0) == (ssize_t)sizeof image &&
+                (os_link(fd, AT_FDCWD, name) == 0 || errno == EEXIST); /* EEXIST: our peer was faster */
     os_close(fd);
-    return -1;
-}
-
-static int make(const struct bells *bells, const char *name) {
-    int fd = build(bells);
-    if (fd < 0) return -1;
-    int result = os_link(fd, AT_FDCWD, name);
-    os_close(fd);
-    return result == 0 || errno == EEXIST ? 0 : -1; /* EEXIST: our peer was faster */
+    return made ? 0 : -1;
 }
 
 /* Opens one doorbell, made if it is not there. */

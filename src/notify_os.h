@@ -108,16 +108,6 @@ static inline int os_poll(int fd, int64_t until_ns) {
 }
 
 /* Signals. */
-/* Whose a process is. */
-static inline int os_process_user(pid_t process, uid_t *user) {
-    char path[32];
-    struct stat status;
-    (void)snprintf(path, sizeof path, "/proc/%d", (int)process);
-    if (stat(path, &status) != 0) return -1;
-    *user = status.st_uid;
-    return 0;
-}
-
 static inline bool os_signal_is_blocked(int number) {
     sigset_t blocked;
     return pthread_sigmask(SIG_BLOCK, NULL, &blocked) == 0 && sigismember(&blocked, number) == 1;

@@ -16,18 +16,18 @@ static int sem_open_bells(struct bells *bells) {
     return 0;
 }
 
-static void sem_reset(struct bells *bells) { shared_store32(bells->at[MINE], 0); }
+static void sem_reset(struct bells *bells) { shared_store(bells->at[MINE], 0); }
 
 /* Down. */
 static int sem_wait_until(struct bells *bells, int64_t until_ns) {
-    shared_u32 *const mine = bells->at[MINE];
-    if (shared_load32(mine) == 0 && os_futex_wait(mine, 0, until_ns) != 0) {
+    shared_u64 *const mine = bells->at[MINE];
+    if (shared_load(mine) == 0 && os_futex_wait(mine, 0, until_ns) != 0) {
         if (errno == ETIMEDOUT) return 0;
         if (errno != EAGAIN) return -1; /* EFAULT: the word is gone */
     }
-    uint32_t count = shared_load32(mine);
+    uint64_t count = shared_load(mine);
     if (count > 0) /* lost to a ringer: one needless look */
-        (void)shared_swap32(mine, count, count - 1);
+        (void)shared_swap(mine, count, count - 1);
     return 0;
 }
 
@@ -35,10 +35,10 @@ static int sem_wait_until(struct bells *bells, int64_t until_ns) {
  * suffices. */
 static int sem_ring(struct bells *bells) {
     enum { TRIES = 8 };
-    shared_u32 *const theirs = bells->at[THEIRS];
+    shared_u64 *const theirs = bells->at[THEIRS];
     for (int try = 0; try < TRIES; try++) {
-        uint32_t count = shared_load32(theirs);
-        if (count == UINT32_MAX || shared_swap32(theirs, count, count + 1)) break;
+        uint64_t count = shared_load(theirs);
+        if ((uint32_t)count == UINT32_MAX || shared_swap(theirs, count, count + 1)) break;
     }
     return os_futex_wake(theirs, 1) < 0 ? -1 : 0;
 }

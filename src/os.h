@@ -17,6 +17,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,18 +78,15 @@ static inline int os_allocate(int fd, off_t offset, off_t bytes) {
     return errno == 0 ? 0 : -1;
 }
 
-/* Bytes that this process may make a file; RLIM_INFINITY is larger than any. */
-static inline uint64_t os_file_size_limit(void) {
+/* Bytes that a file may still take here: what the file system has free, where it has a limit and says so, and what this
+ * process may make a file (beyond which the kernel would send SIGXFSZ). */
+static inline uint64_t os_room(int fd) {
     struct rlimit limit = {.rlim_cur = RLIM_INFINITY};
-    (void)getrlimit(RLIMIT_FSIZE, &limit); /* fails for an unknown resource only */
-    return limit.rlim_cur;
-}
-
-/* Bytes free on the object's file system; UINT64_MAX where it has no limit or does not say. */
-static inline uint64_t os_space(int fd) {
     struct statvfs system;
-    if (fstatvfs(fd, &system) != 0 || system.f_blocks == 0) return UINT64_MAX;
-    return (uint64_t)system.f_bavail * system.f_frsize;
+    (void)getrlimit(RLIMIT_FSIZE, &limit); /* fails for an unknown resource only */
+    if (fstatvfs(fd, &system) != 0 || system.f_blocks == 0) return limit.rlim_cur;
+    uint64_t room = (uint64_t)system.f_bavail * system.f_frsize;
+    return room < limit.rlim_cur ? room : limit.rlim_cur;
 }
 
 static inline ssize_t os_read(int fd, void *to, size_t bytes, off_t offset) { return pread(fd, to, bytes, offset); }
@@ -111,16 +109,18 @@ static inline int os_lock(int fd, off_t byte, short type) {
     return fcntl(fd, F_OFD_SETLK, &lock);
 }
 
-/* 1 if another open file description holds the byte, 0 if none. */
-static inline int os_lock_held(int fd, off_t byte) {
-    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+/* 1 if another open file description holds one of the bytes, 0 if none. */
+static inline int os_lock_held(int fd, off_t byte, off_t bytes) {
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = bytes};
     if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return -1;
     return lock.l_type != F_UNLCK;
 }
 
 /* Memory. */
-static inline void *os_reserve(size_t bytes) {
-    return mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+/* Zeros of our own: anywhere, or in the place of what is there. */
+static inline void *os_blank(void *at, size_t bytes, int protection) {
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at == NULL ? 0 : MAP_FIXED);
+    return mmap(at, bytes, protection, flags, -1, 0);
 }
 
 static inline int os_map(void *at, size_t bytes, int protection, int fd, size_t offset) {
@@ -133,8 +133,6 @@ static inline void os_unmap(void *at, size_t bytes) { (void)munmap(at, bytes); /
 static inline int os_advise(void *at, size_t bytes, int advice) { return madvise(at, bytes, advice); }
 
 static inline void *os_allocate_memory(size_t alignment, size_t bytes) { return aligned_alloc(alignment, bytes); }
-
-static inline void os_free_memory(void *memory) { free(memory); }
 
 /* Waiting. Times are nanoseconds of CLOCK_MONOTONIC. */
 #define OS_MS INT64_C(1000000)
@@ -175,6 +173,12 @@ static inline int os_futex_wake(const void *word, int sleepers) {
 static inline int os_random(void *to, size_t bytes) { return getrandom(to, bytes, 0) == (ssize_t)bytes ? 0 : -1; }
 
 static inline size_t os_page_size(void) { return (size_t)sysconf(_SC_PAGESIZE); }
+
+static inline int os_handle_signal(int number, const struct sigaction *action, struct sigaction *before) {
+    return sigaction(number, action, before);
+}
+
+static inline int os_raise(int number) { return raise(number); }
 
 static inline uid_t os_user(void) { return geteuid(); }
 

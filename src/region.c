@@ -1,10 +1,11 @@
-/* See region.h. In order: names and errors; the header; mapping; creating; finding; unlinking. */
+/* See region.h. In order: names and errors; the header; mapping; creating; finding; unlinking; all of it by name. */
 #include "os.h"
 
 #include "region.h"
 
 #include <string.h>
 
+#include "checksum.h"
 #include "lease.h"
 #include "notify.h"
 
@@ -14,11 +15,10 @@ enum {
     ANY_OWNER = 077,               /* bits of a mode: who gives any of them expects other users */
     LIFE_CYCLE_PATIENCE_MS = 1000, /* then EBUSY: a stopped holder stalls nobody for ever */
     ALLOCATE_STEP = 256 << 10,     /* bytes at a time: quicker than any timer that interrupts it */
-    LEAST_TRIES = 4
+    TRIES = 8
 };
 static const unsigned FLAGS_KNOWN = SHMQ_MANY_PRODUCERS | SHMQ_MANY_CONSUMERS | SHMQ_EPHEMERAL | SHMQ_CHECKSUM;
-static const unsigned FLAGS_BUILT = SHMQ_EPHEMERAL;
-static const char SHARED_MEMORY_DIRECTORY[] = "/dev/shm";
+static const unsigned FLAGS_MISSING = CHECKSUM_BUILT ? 0 : SHMQ_CHECKSUM;
 
 int region_fail(void) {
     switch (errno) {
@@ -44,7 +44,7 @@ static int resolve(struct region *region, const char *path) {
     memcpy(region->name, name, name_length + 1);
     memcpy(directory, path, directory_length);
     directory[directory_length] = '\0';
-    region->directory = os_open_directory(slash == path ? SHARED_MEMORY_DIRECTORY : directory);
+    region->directory = os_open_directory(slash == path ? "/dev/shm" : directory);
     return region->directory < 0 ? region_fail() : 0;
 }
 
@@ -61,15 +61,15 @@ static bool header_is_sound(const struct header *header, uint64_t object_size) {
            header->capacity >= header->page_size && header->capacity <= SIZE_MAX / 4 &&
            (header->capacity & (header->capacity - 1)) == 0 && header->object_size == object_size &&
            object_size == PAGE_RING * (uint64_t)header->page_size + header->capacity && header->max_message > 0 &&
-           header->max_message <= header->capacity - RECORD_HEADER && header->max_message <= UINT32_MAX &&
-           (uint32_t)header->instance != 0 && (header->flags & ~FLAGS_KNOWN) == 0 && notifier != NULL &&
-           header->fingerprint == fingerprint_of(notifier);
+           header->max_message <= header->capacity - region_record_header(header) &&
+           header->max_message <= UINT32_MAX && (uint32_t)header->instance != 0 &&
+           (header->flags & ~FLAGS_KNOWN) == 0 && notifier != NULL && header->fingerprint == fingerprint_of(notifier);
 }
 
 /* Whether this build and this process can serve such a queue. */
 static int supported(const struct header *header) {
     const struct notifier *notifier = notifier_of(header->notify);
-    if ((header->flags & ~FLAGS_BUILT) != 0) return fail(ENOTSUP);
+    if ((header->flags & FLAGS_MISSING) != 0) return fail(ENOTSUP);
     return notifier->check == NULL ? 0 : notifier->check();
 }
 
@@ -122,16 +122,17 @@ static int open_existing(struct region *region, mode_t mode, struct stat *status
 
 /* ---- Mapping ------------------------------------------------------------------------------- */
 
-/* Maps what `end` may see; the header page stays out of reach. */
-static int map(struct region *region, enum shmq_end end) {
+/* Maps what our end may see; the header page stays out of reach. */
+static int map(struct region *region) {
     const size_t page = region->header.page_size;
     const size_t capacity = (size_t)region->header.capacity;
     const size_t ring = PAGE_RING * page;
     const size_t bytes = ring + 2 * capacity;
-    const int producers = end == SHMQ_PRODUCER ? PROT_READ | PROT_WRITE : PROT_READ;
-    const int consumers = end == SHMQ_CONSUMER ? PROT_READ | PROT_WRITE : PROT_READ;
+    const int both = PROT_READ | PROT_WRITE;
+    const bool produces = region->role == SHMQ_PRODUCER;
+    const size_t peer = (produces ? PAGE_CONSUMER : PAGE_PRODUCER) * page;
     const int object = region->object;
-    unsigned char *base = os_reserve(bytes);
+    unsigned char *base = os_blank(NULL, bytes, PROT_NONE);
     if (base == MAP_FAILED) return -1;
     region->base = base;
     region->mapped_bytes = bytes;
@@ -139,21 +140,22 @@ static int map(struct region *region, enum shmq_end end) {
     region->end[SHMQ_CONSUMER] = (struct end_page *)(void *)(base + PAGE_CONSUMER * page);
     region->meeting = (struct meeting *)(void *)(base + PAGE_MEETING * page);
     region->ring = base + ring;
-    if (os_map(base + PAGE_PRODUCER * page, page, producers, object, PAGE_PRODUCER * page) != 0 ||
-        os_map(base + PAGE_CONSUMER * page, page, consumers, object, PAGE_CONSUMER * page) != 0 ||
-        os_map(region->meeting, page, PROT_READ | PROT_WRITE, object, PAGE_MEETING * page) != 0 ||
-        os_map(region->ring, capacity, producers, object, ring) != 0 ||
-        os_map(region->ring + capacity, capacity, producers, object, ring) != 0)
-        return -1;
-    return os_advise(base, bytes, MADV_DONTFORK) == 0 && os_advise(base, bytes, MADV_DONTDUMP) == 0 ? 0 : -1;
+    return os_map(base + page, ring - page, both, object, page) != 0 ||
+                   os_map(base + peer, page, PROT_READ, object, peer) != 0 ||
+                   os_map(base + ring, capacity, produces ? both : PROT_READ, object, ring) != 0 ||
+                   os_map(base + ring + capacity, capacity, produces ? both : PROT_READ, object, ring) != 0 ||
+                   os_advise(base, bytes, MADV_DONTFORK) != 0 || os_advise(base, bytes, MADV_DONTDUMP) != 0
+               ? -1
+               : 0;
 }
 
 /* Gives back all of an object: leases, mapping, descriptor. */
 static void let_go(struct region *region) {
-    for (int byte = LEASE_LIFE_CYCLE; byte <= LEASE_CONSUMER; byte++)
-        lease_drop(region->object, byte);
-    if (region->base != NULL) os_unmap(region->base, region->mapped_bytes);
-    region->base = NULL;
+    lease_drop(region->object, LEASE_LIFE_CYCLE);
+    lease_drop(region->object, region_own_lease(region));
+    const size_t bytes = region->mapped_bytes;
+    region->mapped_bytes = 0; /* first: what is mapped there next is not ours */
+    if (bytes > 0) os_unmap(region->base, bytes);
     os_close(region->object);
     region->object = -1;
 }
@@ -189,23 +191,28 @@ static int build(struct region *region, mode_t mode) {
     region->object = os_open_unnamed(region->directory);
     if (region->object < 0) return errno == EISDIR ? fail(ENOTSUP) : region_fail();
     const struct header *header = &region->header;
-    /* Beyond the limit the kernel would send SIGXFSZ. And what cannot fit must not fill the file
-     * system before it fails: where that is as large as memory, other processes would die. */
-    if (header->object_size > os_file_size_limit() || header->object_size > os_space(region->object))
-        return fail(ENOSPC);
+    /* What cannot fit must not fill the file system before it fails: where that is as large as memory, other processes
+     * would die. */
+    if (header->object_size > os_room(region->object)) return fail(ENOSPC);
     if (os_set_mode(region->object, mode) != 0 || allocate(region->object, header->object_size) != 0) return -1;
     ssize_t put = os_write(region->object, header, sizeof *header, 0);
     if (put < 0) return region_fail();
     return put == (ssize_t)sizeof *header ? 0 : fail(ENOSPC);
 }
 
+/* Takes the first free slot of our side. */
+static int take_role(struct region *region) {
+    for (region->slot = 0; lease_take(region->object, region_own_lease(region), F_WRLCK) != 0; region->slot++)
+        if (errno != EBUSY || region->slot + 1 == region_slots(&region->header, region->role)) return -1;
+    return 0;
+}
+
 /* Builds a queue and names it, last of all: its creator has its end before anyone can see it, and
  * what fails leaves nothing. EEXIST: the name is taken. */
-static int create(struct region *region, enum shmq_end end, const struct shmq_attr *attr) {
+static int create(struct region *region, const struct shmq_attr *attr) {
     mode_t mode = attr->mode == 0 ? DEFAULT_MODE : attr->mode;
     if (plan(&region->header, attr) != 0 || build(region, mode) != 0 ||
-        lease_take(region->object, LEASE_LIFE_CYCLE, LEASE_SHARED) != 0 ||
-        lease_take(region->object, region_role(end), LEASE_EXCLUSIVE) != 0 || map(region, end) != 0)
+        lease_take(region->object, LEASE_LIFE_CYCLE, F_RDLCK) != 0 || take_role(region) != 0 || map(region) != 0)
         return -1;
     const struct notifier *notifier = notifier_of(region->header.notify);
     if (notifier->format != NULL && notifier->format(region->meeting) != 0) return -1;
@@ -227,28 +234,32 @@ static int check_name(const struct region *region) {
 
 /* Opens what the name means now and takes the leases. ESTALE: it lost its name meanwhile, start
  * over. */
-static int find(struct region *region, enum shmq_end end, mode_t mode, int64_t until_ns) {
+static int find(struct region *region, mode_t mode) {
     struct stat status;
     if (open_existing(region, mode, &status) != 0) return -1;
     if (!header_is_sound(&region->header, (uint64_t)status.st_size)) return fail(EPROTO);
     if (supported(&region->header) != 0) return -1;
-    if (lease_take_until(region->object, LEASE_LIFE_CYCLE, LEASE_SHARED, until_ns) != 0) return -1;
+    if (lease_take_until(region->object, LEASE_LIFE_CYCLE, F_RDLCK, region->until_ns) != 0) return -1;
     if (check_name(region) != 0) return errno == ENOENT ? fail(ESTALE) : -1;
     /* Last, for who holds a role may have been left the unlinking, and must not fail any more. */
-    if (map(region, end) != 0) return -1;
-    return lease_take(region->object, region_role(end), LEASE_EXCLUSIVE);
+    return map(region) == 0 ? take_role(region) : -1;
 }
 
-/* One try at what shmq_open asks. ESTALE: someone else was faster, start over. */
-static int open_once(struct region *region, enum shmq_end end, int oflag, const struct shmq_attr *attr,
-                     int64_t until_ns) {
-    const bool exclusive = (oflag & O_EXCL) != 0;
+/* What shmq_open asks. */
+struct wish {
+    int oflag;
+    const struct shmq_attr *attr;
+};
+
+/* One try at it. ESTALE: someone else was faster, start over. */
+static int open_once(struct region *region, const struct wish *wish) {
+    const bool exclusive = (wish->oflag & O_EXCL) != 0;
     struct stat status;
-    if (!exclusive && find(region, end, attr->mode, until_ns) == 0) return 0;
-    if (!exclusive && (errno != ENOENT || (oflag & O_CREAT) == 0)) return -1;
+    if (!exclusive && find(region, wish->attr->mode) == 0) return 0;
+    if (!exclusive && (errno != ENOENT || (wish->oflag & O_CREAT) == 0)) return -1;
     /* Only linkat decides; but why build a large queue in vain? */
     if (exclusive && os_stat_name(region->directory, region->name, &status) == 0) return fail(EEXIST);
-    if (create(region, end, attr) == 0) return 0;
+    if (create(region, wish->attr) == 0) return 0;
     return errno == EEXIST && !exclusive ? fail(ESTALE) : -1;
 }
 
@@ -258,42 +269,16 @@ static bool mode_is_valid(mode_t mode) {
     return (mode & ~(mode_t)0666) == 0 && read == write << 1;
 }
 
-/* After a try that found no space: somebody may have taken it for a queue that is there by now, or
- * that failed beside ours because there was room for one. Then the space changes while we nap. */
-static bool is_crowded(struct region *region, int tries) {
-    let_go(region);
-    uint64_t space = os_space(region->directory);
-    os_nap((5 + (int64_t)(region->header.instance % 16)) * OS_MS);
-    errno = ENOSPC;
-    return tries < LEAST_TRIES || os_space(region->directory) != space;
-}
-
-/* After a failed try: is another worth while? */
-static bool start_over(struct region *region, int tries, int64_t until_ns) {
+/* After a failed try: is another worth while? Somebody was faster (ESTALE); or has taken the space, perhaps for a queue
+ * that is there by now, or that failed beside ours because there was room for one. */
+static bool start_over(struct region *region, int tries) {
     const int error = errno;
-    const bool in_time = tries < LEAST_TRIES || os_now() < until_ns;
+    const bool late = tries >= TRIES && (error == ENOSPC || os_now() >= region->until_ns);
     errno = error == ESTALE ? EBUSY : error;
-    if (error == ENOSPC && in_time) return is_crowded(region, tries);
-    if (error != ESTALE || !in_time) return false;
-    let_go(region); /* somebody was faster */
+    if ((error != ESTALE && error != ENOSPC) || late) return false;
+    let_go(region);
+    if (error == ENOSPC) os_nap((5 + (int64_t)(region->header.instance % 16)) * OS_MS); /* not all at once again */
     return true;
-}
-
-int64_t region_deadline(void) { return os_now() + LIFE_CYCLE_PATIENCE_MS * OS_MS; }
-
-int region_open(struct region *region, const char *path, enum shmq_end end, int oflag, const struct shmq_attr *attr,
-                int64_t until_ns) {
-    *region = (struct region){.directory = -1, .object = -1};
-    if ((oflag & ~(O_CREAT | O_EXCL)) != 0 || oflag == O_EXCL || !mode_is_valid(attr->mode)) return fail(EINVAL);
-    int result = resolve(region, path);
-    if (result == 0) {
-        int tries = 0;
-        do
-            result = open_once(region, end, oflag, attr, until_ns);
-        while (result != 0 && start_over(region, ++tries, until_ns));
-    }
-    if (result != 0) region_close(region);
-    return result;
 }
 
 /* ---- Unlinking ----------------------------------------------------------------------------- */
@@ -310,7 +295,14 @@ static int read_page(const struct region *region, size_t number, struct end_page
 }
 
 static bool has_ends(const struct region *region) {
-    return lease_held(region->object, LEASE_PRODUCER) || lease_held(region->object, LEASE_CONSUMER);
+    return region_has_ends(region, SHMQ_PRODUCER) || region_has_ends(region, SHMQ_CONSUMER);
+}
+
+static bool was_used(const struct end_page *page) {
+    uint64_t lives = 0;
+    for (int slot = 0; slot < SLOTS; slot++)
+        lives |= page->life[slot];
+    return lives != 0;
 }
 
 /* Why a name goes. */
@@ -323,8 +315,8 @@ static bool is_over(const struct region *region, enum farewell why) {
     if (has_ends(region) || read_page(region, PAGE_PRODUCER, &producer) != 0 ||
         read_page(region, PAGE_CONSUMER, &consumer) != 0)
         return false;
-    if (producer.life == 0 && consumer.life == 0) return why == FAILED;
-    return (region->header.flags & SHMQ_EPHEMERAL) != 0 && producer.cursor == consumer.cursor && consumer.life != 0;
+    if (!was_used(&producer) && !was_used(&consumer)) return why == FAILED;
+    return (region->header.flags & SHMQ_EPHEMERAL) != 0 && producer.cursor == consumer.cursor && was_used(&consumer);
 }
 
 static void remove_doorbells(const struct region *region) {
@@ -337,8 +329,8 @@ static void remove_doorbells(const struct region *region) {
 /* Removes the name, if it still means our object; ENOENT if not. Holds the life-cycle lease
  * exclusively meanwhile. The name goes last: whoever is killed before has unlinked nothing, and
  * the next who attaches makes the doorbells again. */
-static int remove_name(struct region *region, enum farewell why, int64_t until_ns) {
-    if (lease_take_until(region->object, LEASE_LIFE_CYCLE, LEASE_EXCLUSIVE, until_ns) != 0) return -1;
+static int remove_name(struct region *region, enum farewell why) {
+    if (lease_take_until(region->object, LEASE_LIFE_CYCLE, F_WRLCK, region->until_ns) != 0) return -1;
     int result = check_name(region);
     if (result == 0 && is_over(region, why)) {
         remove_doorbells(region);
@@ -348,31 +340,45 @@ static int remove_name(struct region *region, enum farewell why, int64_t until_n
     return result;
 }
 
-int region_retire(struct region *region, bool failed, int64_t until_ns) {
+int region_retire(struct region *region, bool failed) {
     const bool ephemeral = (region->header.flags & SHMQ_EPHEMERAL) != 0;
-    if (region->object < 0 || !(ephemeral || failed)) return 0;
-    if (has_ends(region)) return 0; /* theirs to do: of two ends that close at once, the later sees no other */
-    int result = remove_name(region, failed ? FAILED : DRAINED, until_ns);
+    if (region->object < 0 || !(ephemeral || failed) || has_ends(region))
+        return 0; /* theirs to do: of two ends that close at once, the later sees no other */
+    int result = remove_name(region, failed ? FAILED : DRAINED);
     return result != 0 && errno == ENOENT ? 0 : result; /* gone already: just as well */
 }
 
-static int unlink_once(struct region *region, int64_t until_ns) {
+static int unlink_once(struct region *region) {
     struct stat status;
     if (open_existing(region, ANY_OWNER, &status) != 0) /* the directory's rights decide */
         return -1;
-    if (remove_name(region, UNLINKED, until_ns) == 0) return 0;
+    if (remove_name(region, UNLINKED) == 0) return 0;
     return errno == ENOENT ? fail(ESTALE) : region_fail();
 }
 
+/* ---- By name --------------------------------------------------------------------------------- */
+
+/* Opens, or without a wish unlinks: tries until it succeeds or is not worth while any more; waits for the life-cycle lease so long. */
+static int persist(struct region *region, const char *path, const struct wish *wish) {
+    if (resolve(region, path) != 0) return -1;
+    int tries = 0;
+    while ((wish != NULL ? open_once(region, wish) : unlink_once(region)) != 0)
+        if (!start_over(region, ++tries)) return -1;
+    return 0;
+}
+
+int64_t region_deadline(void) { return os_now() + LIFE_CYCLE_PATIENCE_MS * OS_MS; }
+
+int region_open(struct region *region, const char *path, int oflag, const struct shmq_attr *attr) {
+    if ((oflag & ~(O_CREAT | O_EXCL)) != 0 || oflag == O_EXCL || !mode_is_valid(attr->mode)) return fail(EINVAL);
+    int result = persist(region, path, &(struct wish){oflag, attr});
+    if (result != 0) region_close(region);
+    return result;
+}
+
 int region_unlink(const char *path, int64_t until_ns) {
-    struct region region = {.directory = -1, .object = -1};
-    int result = resolve(&region, path);
-    if (result == 0) {
-        int tries = 0;
-        do
-            result = unlink_once(&region, until_ns);
-        while (result != 0 && start_over(&region, ++tries, until_ns));
-    }
+    struct region region = {.directory = -1, .object = -1, .until_ns = until_ns};
+    int result = persist(&region, path, NULL);
     region_close(&region);
     return result;
 }

@@ -2,27 +2,21 @@
  * ring.h. */
 #include "ring.h"
 
+#include "checksum.h"
+
 /* Pacing. A cursor has to travel between the cores' caches for each look, so a look should
  * bring many messages. Once an end streams (a look at once brings something) but each look brings
  * little, it pauses before the next one, longer and longer, and the other end runs ahead
  * undisturbed. A look that brings nothing ends it: latency comes first then. */
 enum { PACE_MAX = 64, PACE_ENOUGH_BYTES = 16 * 1024 };
 
-int ring_attach(struct ring *ring, bool producer, const struct ring_memory *memory) {
-    shared_u64 *own = producer ? memory->tail : memory->head;
-    shared_u64 *peer = producer ? memory->head : memory->tail;
-    *ring = (struct ring){
-        .own = shared_load(own), /* relaxed: ours alone since the lease was taken */
-        .slack = producer ? memory->capacity : 0,
-        .bytes = memory->bytes,
-        .capacity = memory->capacity,
-        .max_message = memory->max_message,
-        .salt = memory->salt,
-        .own_word = own,
-        .peer_word = peer,
-    };
-    ring->peer = shared_load_acquire(peer); /* R2, as in ring_look */
-    if (ring->own % RECORD_ALIGN != 0 || ring->peer % RECORD_ALIGN != 0) return -1;
+int ring_catch_up(struct ring *ring) {
+    const struct ring before = *ring;
+    ring->own = shared_load(ring->own_word);           /* relaxed: ours, by lease or side lock */
+    ring->peer = shared_load_acquire(ring->peer_word); /* R2, as in ring_look */
+    if ((int64_t)(ring->own - before.own) < 0 || (int64_t)(ring->peer - before.peer) < 0 ||
+        ring->own % RECORD_ALIGN != 0 || ring->peer % RECORD_ALIGN != 0)
+        return -1;
     return ring_available(ring) <= ring->capacity ? 0 : -1;
 }
 
@@ -52,11 +46,24 @@ int ring_look_paced(struct ring *ring) {
 }
 
 const void *ring_read(const struct ring *ring, size_t *length) {
-    const unsigned char *at = ring_at(ring);
-    struct record record = shared_load_record(at); /* relaxed: ordered by R2 */
-    if (record.tag != ring_tag(ring) || record.length > ring->max_message ||
-        ring_record_bytes(record.length) > ring_available(ring))
-        return NULL;
-    *length = record.length;
-    return at + RECORD_HEADER;
+    const uint64_t header = shared_load(ring_at(ring)); /* relaxed: ordered by R2 */
+    *length = (uint32_t)header;
+    return header == ring_header(ring, *length) && *length <= ring->max_message &&
+                   ring_record_bytes(ring, *length) <= ring_available(ring)
+               ? ring_payload(ring)
+               : NULL;
+}
+
+/* Where a checksum stands; relaxed accesses, ordered as the payload's. */
+static shared_u64 *seal_of(const struct ring *ring) { return (shared_u64 *)ring_at(ring) + 1; }
+
+/* The position is part of it, so that no older payload passes for this one. */
+static uint64_t seed_of(const struct ring *ring) { return ring->own ^ (uint64_t)ring->salt << 32; }
+
+void ring_seal(const struct ring *ring, const void *payload, size_t length) {
+    shared_store(seal_of(ring), checksum(payload, length, seed_of(ring)));
+}
+
+bool ring_is_intact(const struct ring *ring, const void *payload, size_t length) {
+    return ring->before != RECORD_CHECKED || shared_load(seal_of(ring)) == checksum(payload, length, seed_of(ring));
 }

@@ -21,32 +21,25 @@
 
 #include "shared.h"
 
+/* Whoever makes one sets all but the pace, the cursors from memory, and calls ring_catch_up before the
+ * first use. */
 struct ring {
-    uint64_t own;   /* this end's cursor */
-    uint64_t peer;  /* the other end's as last seen and found possible */
-    uint64_t slack; /* available when both cursors are equal: producer, capacity; consumer, 0 */
-    unsigned char *bytes;
-    uint64_t capacity;
-    uint64_t max_message;
-    uint32_t salt;
-    uint32_t pace; /* pauses before the next look: ring_look_paced */
-    shared_u64 *own_word;
-    const shared_u64 *peer_word;
-};
-
-/* What a ring is made of; the cursor words lie in the ends' pages. */
-struct ring_memory {
-    shared_u64 *tail;
-    shared_u64 *head;
+    uint64_t own;         /* this end's cursor */
+    uint64_t peer;        /* the other end's as last seen and found possible */
+    uint64_t slack;       /* available when both cursors are equal: producer, capacity; consumer, 0 */
     unsigned char *bytes; /* 2 x capacity, mapped twice or not */
     uint64_t capacity;    /* a power of two, at least 16 */
     uint64_t max_message; /* at most capacity - RECORD_HEADER, and below 2^32 */
     uint32_t salt;        /* not 0 */
+    uint32_t before;      /* bytes of a record before its payload: RECORD_HEADER, RECORD_CHECKED */
+    uint32_t pace;        /* pauses before the next look: ring_look_paced */
+    shared_u64 *own_word;
+    const shared_u64 *peer_word;
 };
 
-/* Continues from the cursors in memory. -1 if they are impossible; errno is for
- * the caller to set, here and below. */
-int ring_attach(struct ring *ring, bool producer, const struct ring_memory *memory);
+/* Continues from the cursors in memory. -1 if they are impossible, or moved back; errno is for the
+ * caller to set, here and below. */
+int ring_catch_up(struct ring *ring);
 
 /* Looks at the other end's cursor. -1 if it is impossible. */
 int ring_look(struct ring *ring);
@@ -59,16 +52,27 @@ int ring_look_paced(struct ring *ring);
  * the record makes no sense. */
 const void *ring_read(const struct ring *ring, size_t *length);
 
+/* With checksums: stores that of a payload; compares that of a payload, at ring_payload() or copied from there. */
+void ring_seal(const struct ring *ring, const void *payload, size_t length);
+bool ring_is_intact(const struct ring *ring, const void *payload, size_t length);
+
 static inline uint64_t ring_available(const struct ring *ring) { return ring->peer + ring->slack - ring->own; }
 
 /* Bytes that a message takes in the ring. */
-static inline uint64_t ring_record_bytes(uint64_t length) {
-    return (RECORD_HEADER + length + (RECORD_ALIGN - 1)) & ~(uint64_t)(RECORD_ALIGN - 1);
+static inline uint64_t ring_record_bytes(const struct ring *ring, uint64_t length) {
+    return (ring->before + length + (RECORD_ALIGN - 1)) & ~(uint64_t)(RECORD_ALIGN - 1);
 }
 
+/* The record that comes next, and its payload. */
 static inline void *ring_at(const struct ring *ring) { return ring->bytes + (ring->own & (ring->capacity - 1)); }
 
-static inline uint32_t ring_tag(const struct ring *ring) { return (uint32_t)(ring->own / RECORD_ALIGN) ^ ring->salt; }
+static inline void *ring_payload(const struct ring *ring) { return (unsigned char *)ring_at(ring) + ring->before; }
+
+/* The header of a record of so many bytes that stands at ring_at(). */
+static inline uint64_t ring_header(const struct ring *ring, size_t length) {
+    uint32_t tag = (uint32_t)(ring->own / RECORD_ALIGN) ^ ring->salt;
+    return (uint64_t)tag << 32 | (uint32_t)length;
+}
 
 /* Gives `bytes` to the other end: the producer publishes a record, the consumer releases one. */
 static inline void ring_advance(struct ring *ring, uint64_t bytes) {
@@ -80,12 +84,12 @@ static inline void ring_advance(struct ring *ring, uint64_t bytes) {
     shared_store_release(ring->own_word, ring->own);
 }
 
-/* Producer, ring_record_bytes(length) available: publishes what stands at ring_at() +
- * RECORD_HEADER. */
-static inline void ring_publish(struct ring *ring, size_t length) {
-    struct record record = {.length = (uint32_t)length, .tag = ring_tag(ring)};
-    shared_store_record(ring_at(ring), record); /* relaxed: nobody looks there before R1 */
-    ring_advance(ring, ring_record_bytes(length));
+/* Producer, with room for it: publishes what stands at ring_payload(). `payload` is that, or better what was copied
+ * there: a checksum of it also notices what is damaged before it is taken. */
+static inline void ring_publish(struct ring *ring, const void *payload, size_t length) {
+    if (ring->before == RECORD_CHECKED) ring_seal(ring, payload, length);
+    shared_store(ring_at(ring), ring_header(ring, length)); /* relaxed: nobody looks before R1 */
+    ring_advance(ring, ring_record_bytes(ring, length));
 }
 
 #endif

@@ -19,17 +19,7 @@
 
 #include "layout.h"
 
-enum shared_access {
-    SHARED_LOAD,
-    SHARED_LOAD_ACQUIRE,
-    SHARED_STORE,
-    SHARED_STORE_RELEASE,
-    SHARED_UPDATE,
-    SHARED_BARRIER,
-    SHARED_COPY_IN,
-    SHARED_COPY_OUT,
-    SHARED_PAUSE
-};
+enum shared_access { SHARED_LOAD, SHARED_STORE, SHARED_UPDATE, SHARED_BARRIER, SHARED_PAUSE };
 
 #ifndef SHARED_HOOK
 #define SHARED_HOOK(access, address, bytes) ((void)0)
@@ -41,7 +31,7 @@ static inline uint64_t shared_load(const shared_u64 *word) {
 }
 
 static inline uint64_t shared_load_acquire(const shared_u64 *word) {
-    SHARED_HOOK(SHARED_LOAD_ACQUIRE, word, sizeof *word);
+    SHARED_HOOK(SHARED_LOAD, word, sizeof *word);
     return atomic_load_explicit(word, memory_order_acquire);
 }
 
@@ -51,7 +41,7 @@ static inline void shared_store(shared_u64 *word, uint64_t value) {
 }
 
 static inline void shared_store_release(shared_u64 *word, uint64_t value) {
-    SHARED_HOOK(SHARED_STORE_RELEASE, word, sizeof *word);
+    SHARED_HOOK(SHARED_STORE, word, sizeof *word);
     atomic_store_explicit(word, value, memory_order_release);
 }
 
@@ -61,45 +51,27 @@ static inline void shared_barrier(void) {
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-static inline uint32_t shared_load32(const shared_u32 *word) {
-    SHARED_HOOK(SHARED_LOAD, word, sizeof *word);
-    return atomic_load_explicit(word, memory_order_relaxed);
-}
-
-static inline void shared_store32(shared_u32 *word, uint32_t value) {
-    SHARED_HOOK(SHARED_STORE, word, sizeof *word);
-    atomic_store_explicit(word, value, memory_order_relaxed);
-}
-
-/* Compare and swap, relaxed; may fail without a reason. */
-static inline bool shared_swap32(shared_u32 *word, uint32_t expected, uint32_t desired) {
+/* Compare and swap, acquire; may fail without a reason. */
+static inline bool shared_swap(shared_u64 *word, uint64_t expected, uint64_t desired) {
     SHARED_HOOK(SHARED_UPDATE, word, sizeof *word);
-    return atomic_compare_exchange_weak_explicit(word, &expected, desired, memory_order_relaxed, memory_order_relaxed);
+    return atomic_compare_exchange_weak_explicit(word, &expected, desired, memory_order_acquire, memory_order_relaxed);
 }
 
-/* A record's header, at once: a peer that changes it meanwhile cannot give half of two. */
-static inline struct record shared_load_record(const void *at) {
-    SHARED_HOOK(SHARED_LOAD, at, sizeof(struct record));
-    uint64_t word = atomic_load_explicit((const shared_u64 *)at, memory_order_relaxed);
-    struct record record;
-    memcpy(&record, &word, sizeof record);
-    return record;
+static inline uint64_t shared_exchange_release(shared_u64 *word, uint64_t desired) {
+    SHARED_HOOK(SHARED_UPDATE, word, sizeof *word);
+    return atomic_exchange_explicit(word, desired, memory_order_release);
 }
 
-static inline void shared_store_record(void *at, struct record record) {
-    SHARED_HOOK(SHARED_STORE, at, sizeof record);
-    uint64_t word;
-    memcpy(&word, &record, sizeof word);
-    atomic_store_explicit((shared_u64 *)at, word, memory_order_relaxed);
-}
+/* A statistic, of our own side: of two at once one may be lost. */
+static inline void shared_count(shared_u64 *word) { shared_store(word, shared_load(word) + 1); }
 
 static inline void shared_copy_in(void *ring, const void *from, size_t bytes) {
-    SHARED_HOOK(SHARED_COPY_IN, ring, bytes);
+    SHARED_HOOK(SHARED_STORE, ring, bytes);
     if (bytes > 0) memcpy(ring, from, bytes);
 }
 
 static inline void shared_copy_out(void *to, const void *ring, size_t bytes) {
-    SHARED_HOOK(SHARED_COPY_OUT, ring, bytes);
+    SHARED_HOOK(SHARED_LOAD, ring, bytes);
     if (bytes > 0) memcpy(to, ring, bytes);
 }
 

@@ -8,70 +8,79 @@
 #include "guard.h"
 #include "lease.h"
 #include "life.h"
+#include "sidelock.h"
 
 /* ---- Opening and closing ------------------------------------------------------------------- */
 
-/* Opens the doorbells of a region that was just mapped. */
-static int open_bells(struct shmq *q, enum shmq_end end) {
+/* Goes on from what our own side did last: an end before us, or beside us. */
+static int catch_up(struct shmq *q) {
+    doorbell_attach(q);
+    return ring_catch_up(&q->ring) == 0 ? 0 : shmq_damaged(q);
+}
+
+/* The handle of a region that was just mapped. */
+static void put_together(struct shmq *q) {
     const struct region *region = &q->region;
-    const bool produces = end == SHMQ_PRODUCER;
-    struct end_page *const peer = region->end[produces ? SHMQ_CONSUMER : SHMQ_PRODUCER];
-    q->end = end;
-    q->own = region->end[end];
-    q->peer = peer;
+    const struct header *header = &region->header;
+    const bool produces = region->role == SHMQ_PRODUCER;
+    const enum shmq_end other = region_other(region->role);
+    q->end = region->role;
+    q->many = region_slots(header, q->end) > 1;
+    q->peer_slots = region_slots(header, other);
+    q->own = region->end[q->end];
+    q->peer = region->end[other];
     q->bells = (struct bells){
-        .notifier = notifier_of(region->header.notify),
+        .notifier = notifier_of(header->notify),
         .produces = produces,
         .directory = region->directory,
         .object = region->object,
-        .instance = region->header.instance,
+        .instance = header->instance,
         .meeting = region->meeting,
-        .word = {&q->own->bell, &peer->bell},
+        .word = {&q->own->bell, &region->end[other]->bell},
     };
-    if (bells_open(&q->bells) == 0) return 0;
-    return errno == ENOENT ? fail(ENOTSUP) : region_fail(); /* no /proc, no /dev/shm */
+    q->ring = (struct ring){
+        .own = shared_load(&q->own->cursor), /* relaxed: ring_catch_up decides */
+        .peer = shared_load(&q->peer->cursor),
+        .slack = produces ? header->capacity : 0,
+        .bytes = region->ring,
+        .capacity = header->capacity,
+        .max_message = header->max_message,
+        .salt = (uint32_t)header->instance,
+        .before = region_record_header(header),
+        .own_word = &q->own->cursor,
+        .peer_word = &q->peer->cursor,
+    };
 }
 
-/* What remains then: takes up the ring and begins a life. */
-static int take_up(struct shmq *q) {
-    const struct region *region = &q->region;
-    const struct ring_memory memory = {
-        .tail = &region->end[SHMQ_PRODUCER]->cursor,
-        .head = &region->end[SHMQ_CONSUMER]->cursor,
-        .bytes = region->ring,
-        .capacity = region->header.capacity,
-        .max_message = region->header.max_message,
-        .salt = (uint32_t)region->header.instance,
-    };
-    if (ring_attach(&q->ring, q->end == SHMQ_PRODUCER, &memory) != 0) return shmq_damaged(q);
-    doorbell_attach(q);
+int shmq_begin(struct shmq *q) {
+    put_together(q);
+    if (bells_open(&q->bells) != 0) /* ENOENT: no /proc, no /dev/shm */
+        return errno == ENOENT ? fail(ENOTSUP) : region_fail();
+    if (q->many)
+        sidelock_inherit(q);
+    else if (catch_up(q) != 0)
+        return -1;
     life_begin(q);
     return doorbell_announce(q);
 }
 
-static struct shmq *new_handle(void) {
-    struct shmq *q = os_allocate_memory(alignof(struct shmq), sizeof *q);
-    if (q != NULL) *q = (struct shmq){.region = {.directory = -1, .object = -1}};
-    return q;
+/* Gives back an end that failed to open, or is closed. */
+static int give_back(struct shmq *q, bool failed) {
+    bells_close(&q->bells);
+    lease_drop(q->region.object, region_own_lease(&q->region));
+    int result = q->fault == 0 || failed ? region_retire(&q->region, failed) : 0;
+    region_close(&q->region);
+    return result;
 }
 
 /* Everything of shmq_open that takes or gives a descriptor. */
-static int open_guarded(struct shmq *q, const char *name, enum shmq_end end, int oflag, const struct shmq_attr *attr,
-                        int64_t until_ns) {
-    if (region_open(&q->region, name, end, oflag, attr, until_ns) != 0) return -1;
-    int result = open_bells(q, end);
+static int open_guarded(struct shmq *q, const char *name, int oflag, const struct shmq_attr *attr) {
+    if (region_open(&q->region, name, oflag, attr) != 0) return -1;
+    int result = shmq_begin(q);
+    int error = q->fault == 0 ? errno : q->fault;
     lease_drop(q->region.object, LEASE_LIFE_CYCLE);
-    if (result == 0) result = take_up(q);
-    if (result == 0) {
-        guard_add(q);
-        return 0;
-    }
-    int error = errno;
-    bells_close(&q->bells);
-    /* An end that closed meanwhile may have left the unlinking to us. */
-    lease_drop(q->region.object, region_role(end));
-    (void)region_retire(&q->region, true, until_ns);
-    region_close(&q->region);
+    if (result == 0 && q->fault == 0) return 0;
+    (void)give_back(q, true); /* an end that closed meanwhile may have left the unlinking to us */
     return fail(error);
 }
 
@@ -80,52 +89,46 @@ int shmq_open(shmq **handle, const char *name, enum shmq_end end, int oflag, con
     if (handle == NULL) return fail(EINVAL);
     *handle = NULL;
     if (end != SHMQ_PRODUCER && end != SHMQ_CONSUMER) return fail(EINVAL);
-    struct shmq *q = new_handle();
-    if (q == NULL) return -1;
     const int64_t until_ns = region_deadline();
     guard_lock();
-    int result = open_guarded(q, name, end, oflag, attr == NULL ? &defaults : attr, until_ns);
+    struct shmq *q = guard_new();
+    int result = -1;
+    if (q != NULL) {
+        q->region.role = end;
+        q->region.until_ns = until_ns;
+        result = open_guarded(q, name, oflag, attr == NULL ? &defaults : attr);
+        if (result == 0)
+            *handle = q;
+        else
+            guard_free(q);
+    }
     guard_unlock();
-    if (result == 0)
-        *handle = q;
-    else
-        os_free_memory(q);
     return result;
 }
 
-int shmq_attach_memory(struct shmq **handle, const struct region *region, enum shmq_end end) {
-    *handle = NULL;
-    struct shmq *q = new_handle();
-    if (q == NULL) return -1;
-    q->region = *region;
-    if (open_bells(q, end) != 0 || take_up(q) != 0) {
-        bells_close(&q->bells);
-        os_free_memory(q);
-        return -1;
+/* The end of every operation that holds nothing any more: lets others of a side with many ends work
+ * on the queue; see enter. Hands on the result. */
+static int leave(struct shmq *q, int result) {
+    if (q->locked && (q->held == 0 || q->fault != 0)) {
+        q->locked = false;
+        sidelock_release(q);
     }
-    guard_lock();
-    guard_add(q);
-    guard_unlock();
-    *handle = q;
-    return 0;
+    return q->fault == 0 ? result : fail(q->fault);
 }
 
 int shmq_close(shmq *q) {
     if (q == NULL || q->fault == EINVAL) return fail(EINVAL);
-    const bool proper = q->fault == 0;
-    if (proper) {
+    q->held = 0;
+    (void)leave(q, 0);
+    if (q->fault == 0) {
         life_end(q);
         (void)doorbell_announce(q); /* who cannot be rung finds out by a slice */
     }
-    const int64_t until_ns = region_deadline();
+    q->region.until_ns = region_deadline();
     guard_lock();
-    guard_remove(q);
-    bells_close(&q->bells);
-    lease_drop(q->region.object, region_role(q->end));
-    int result = proper ? region_retire(&q->region, false, until_ns) : 0;
-    region_close(&q->region);
+    int result = give_back(q, false);
+    guard_free(q);
     guard_unlock();
-    os_free_memory(q);
     return result;
 }
 
@@ -151,33 +154,41 @@ static int check(const struct shmq *q, enum shmq_end end, int timeout_ms) {
     return check_open(q);
 }
 
+/* Of a side with many ends one at a time works on the queue: from here until leave. */
+static int enter(struct shmq *q, int timeout_ms) {
+    if (q->locked) return 0;
+    q->locked = sidelock_take(q, timeout_ms) == 0;
+    return q->locked ? catch_up(q) : -1;
+}
+
 /* Until `need` bytes are available. */
 static int await(struct shmq *q, uint64_t need, int timeout_ms) {
+    q->until_ns = 0;
+    if (__builtin_expect(q->many, 0) && enter(q, timeout_ms) != 0) return leave(q, -1);
     if (__builtin_expect(ring_available(&q->ring) >= need, 1)) return 0;
-    if (ring_look_paced(&q->ring) != 0) return shmq_damaged(q);
-    return ring_available(&q->ring) >= need ? 0 : doorbell_wait(q, need, timeout_ms);
+    if (ring_look_paced(&q->ring) != 0) return leave(q, shmq_damaged(q));
+    if (ring_available(&q->ring) >= need || doorbell_wait(q, need, timeout_ms) == 0) return 0;
+    return leave(q, -1);
 }
 
 /* After the cursor has moved: counts the message and tells the other end. */
 static int moved(struct shmq *q) {
-    shared_store(&q->own->messages, ++q->messages); /* relaxed: statistics */
-    return doorbell_ring(q);
+    shared_count(&q->own->messages);
+    return leave(q, doorbell_ring(q));
 }
 
 static int await_space(struct shmq *q, size_t length, int timeout_ms) {
-    if (length > q->ring.max_message) return fail(EMSGSIZE);
-    return await(q, ring_record_bytes(length), timeout_ms);
+    if (length > q->ring.max_message) return leave(q, fail(EMSGSIZE));
+    return await(q, ring_record_bytes(&q->ring, length), timeout_ms);
 }
 
 /* The next message, held until it is released. Its length is read once, here. */
 static const void *await_message(struct shmq *q, int timeout_ms) {
-    if (q->held != 0) return (const unsigned char *)ring_at(&q->ring) + RECORD_HEADER;
-    if (await(q, RECORD_HEADER, timeout_ms) != 0) return NULL;
+    if (q->held != 0) return ring_payload(&q->ring);
+    if (await(q, RECORD_ALIGN, timeout_ms) != 0) return NULL;
     const void *message = ring_read(&q->ring, &q->held_length);
-    if (message == NULL)
-        (void)shmq_damaged(q);
-    else
-        q->held = ring_record_bytes(q->held_length);
+    if (message == NULL) return (void)leave(q, shmq_damaged(q)), NULL;
+    q->held = ring_record_bytes(&q->ring, q->held_length);
     return message;
 }
 
@@ -192,8 +203,8 @@ int shmq_send(shmq *q, const void *message, size_t length, int timeout_ms) {
     if (message == NULL && length > 0) return fail(EINVAL);
     if (q->held != 0) return fail(EBUSY);
     if (await_space(q, length, timeout_ms) != 0) return -1;
-    shared_copy_in((unsigned char *)ring_at(&q->ring) + RECORD_HEADER, message, length);
-    ring_publish(&q->ring, length);
+    shared_copy_in(ring_payload(&q->ring), message, length);
+    ring_publish(&q->ring, message, length);
     return moved(q);
 }
 
@@ -206,9 +217,10 @@ ssize_t shmq_recv(shmq *q, void *buffer, size_t size, int timeout_ms) {
     const size_t length = q->held_length;
     if (length > size) {
         if (!peeked) q->held = 0;
-        return fail(EMSGSIZE);
+        return leave(q, fail(EMSGSIZE));
     }
     shared_copy_out(buffer, message, length);
+    if (!ring_is_intact(&q->ring, buffer, length)) return leave(q, shmq_damaged(q));
     return release(q) == 0 ? (ssize_t)length : -1;
 }
 
@@ -216,23 +228,26 @@ void *shmq_reserve(shmq *q, size_t length, int timeout_ms) {
     if (check(q, SHMQ_PRODUCER, timeout_ms) != 0) return NULL;
     q->held = 0;
     if (await_space(q, length, timeout_ms) != 0) return NULL;
-    q->held = ring_record_bytes(length);
+    q->held = ring_record_bytes(&q->ring, length);
     q->held_length = length;
-    return (unsigned char *)ring_at(&q->ring) + RECORD_HEADER;
+    return ring_payload(&q->ring);
 }
 
 int shmq_commit(shmq *q, size_t length) {
     if (check(q, SHMQ_PRODUCER, 0) != 0) return -1;
     if (q->held == 0 || length > q->held_length) return fail(EINVAL);
     q->held = 0;
-    ring_publish(&q->ring, length);
+    ring_publish(&q->ring, ring_payload(&q->ring), length);
     return moved(q);
 }
 
 const void *shmq_peek(shmq *q, size_t *length, int timeout_ms) {
     if (check(q, SHMQ_CONSUMER, timeout_ms) != 0) return NULL;
     const void *message = await_message(q, timeout_ms);
-    if (message != NULL && length != NULL) *length = q->held_length;
+    if (message == NULL) return NULL;
+    if (!ring_is_intact(&q->ring, message, q->held_length) || q->fault != 0)
+        return (void)leave(q, shmq_damaged(q)), NULL;
+    if (length != NULL) *length = q->held_length;
     return message;
 }
 
@@ -241,12 +256,12 @@ int shmq_release(shmq *q) {
     if (q->held == 0) return fail(EINVAL);
     if (q->end == SHMQ_CONSUMER) return release(q);
     q->held = 0;
-    return 0;
+    return leave(q, 0);
 }
 
 int shmq_drain(shmq *q, int timeout_ms) {
     if (check(q, SHMQ_PRODUCER, timeout_ms) != 0) return -1;
-    return await(q, q->ring.capacity, timeout_ms);
+    return await(q, q->ring.capacity, timeout_ms) == 0 ? leave(q, 0) : -1;
 }
 
 /* ---- The rest ------------------------------------------------------------------------------ */
@@ -254,36 +269,35 @@ int shmq_drain(shmq *q, int timeout_ms) {
 int shmq_stat(shmq *q, struct shmq_stat *stat) {
     if (stat == NULL) return fail(EINVAL);
     if (check_open(q) != 0) return -1;
-    /* A look, for what is used; what the other end says of itself is passed on as it is. */
-    if (ring_look(&q->ring) != 0) return shmq_damaged(q);
-    const bool produces = q->end == SHMQ_PRODUCER;
-    const uint64_t theirs = shared_load(&q->peer->messages); /* relaxed: statistics */
-    const uint64_t available = ring_available(&q->ring);
+    /* Words that others move meanwhile, or anything at all if they lie: passed on as they are. */
+    if (!q->many && ring_look(&q->ring) != 0) return shmq_damaged(q);
+    const struct end_page *producer = q->region.end[SHMQ_PRODUCER];
+    const struct end_page *consumer = q->region.end[SHMQ_CONSUMER];
+    const uint64_t head = shared_load(&consumer->cursor);
+    const uint64_t used = shared_load(&producer->cursor) - head;
     *stat = (struct shmq_stat){
         .capacity = q->ring.capacity,
         .max_message = q->ring.max_message,
-        .used = produces ? q->ring.capacity - available : available,
-        .sent = produces ? q->messages : theirs,
-        .received = produces ? theirs : q->messages,
-        .sleeps = q->sleeps,
-        .rings = q->rings,
+        .used = used < q->ring.capacity ? used : q->ring.capacity,
+        .sent = shared_load(&producer->messages),
+        .received = shared_load(&consumer->messages),
+        .sleeps = shared_load(&q->own->sleeps),
+        .rings = shared_load(&q->own->rings),
         .producers = life_count(q, SHMQ_PRODUCER),
         .consumers = life_count(q, SHMQ_CONSUMER),
         .notify = q->region.header.notify,
         .flags = q->region.header.flags,
     };
-    return 0;
+    return check_open(q);
 }
 
 int shmq_fd(shmq *q) {
     if (check_open(q) != 0) return -1;
-    return q->bells.notifier->pollable ? q->bells.fd[MINE] : fail(ENOTSUP);
+    return q->bells.notifier->pollable && !q->many ? q->bells.fd[MINE] : fail(ENOTSUP);
 }
 
 int shmq_arm(shmq *q) {
     if (shmq_fd(q) < 0) return -1;
-    const uint64_t space = ring_record_bytes(q->ring.max_message);
-    return q->held != 0 ? 1 : doorbell_arm(q, q->end == SHMQ_PRODUCER ? space : RECORD_HEADER);
+    const uint64_t space = ring_record_bytes(&q->ring, q->ring.max_message);
+    return q->held != 0 ? 1 : doorbell_arm(q, q->end == SHMQ_PRODUCER ? space : RECORD_ALIGN);
 }
-
-int shmq_guard_sigbus(void) { return fail(ENOTSUP); }

@@ -20,8 +20,10 @@
  * none installs a signal handler unasked.
  *
  * Threads. One handle is for one thread at a time; threads open one each. Different handles are
- * independent. After fork, the child's copy of a handle answers EINVAL to every call, and the
- * parent's end is not affected.
+ * independent. Of a side with many ends one at a time works on the queue, and the others of that
+ * side wait, up to their time-outs: also while one holds what shmq_reserve or shmq_peek gave it, or
+ * waits for a message. After fork, the child's copy of a handle answers EINVAL to every call, and
+ * the parent's end is not affected.
  *
  * errno          when
  * EAGAIN         the time-out was 0 and the call would have waited
@@ -35,8 +37,8 @@
  *                tells its length)
  * EBADMSG        the shared region does not make sense or is gone; every later call on the handle
  *                answers the same
- * EBUSY          that end is taken; the life cycle is held by someone for over 1 s; something is
- *                reserved
+ * EBUSY          that end is taken, or all 64 of its side; the life cycle is held by someone for
+ *                over 1 s; something is reserved
  * EPROTO         something is there but it is no queue of this ABI (magic, version, sizes; for
  *                named and cond another libc)
  * ENOTSUP        this environment, file system or build cannot give what the notifier or a flag
@@ -76,20 +78,22 @@ enum shmq_notify {
     SHMQ_NOTIFY_SPIN    /* polls: burns a core */
 };
 
-/* Flags of a queue, given at creation. This version builds EPHEMERAL; the others are ENOTSUP. */
+/* Flags of a queue, given at creation. */
 enum {
     SHMQ_MANY_PRODUCERS = 1, /* any number of producers, up to 64 */
     SHMQ_MANY_CONSUMERS = 2, /* any number of consumers, up to 64; each message goes to one */
     SHMQ_EPHEMERAL = 4,      /* unlinked by the last end to close properly, if the ring is drained
                               * and a consumer ever came */
-    SHMQ_CHECKSUM = 8        /* a checksum with every message */
+    SHMQ_CHECKSUM = 8        /* a checksum with every message: one that was damaged in the ring is
+                              * EBADMSG. ENOTSUP in a build without xxhash.h */
 };
 
 /* All zero is the default. Used when the queue is created; of those who attach, only mode's
  * group and other bits count. */
 struct shmq_attr {
     size_t capacity;    /* ring bytes, rounded up to a power of two of whole pages; 0 = 1 MiB */
-    size_t max_message; /* payload bytes, at most capacity - 8 and below 2^32; 0 = capacity / 4 */
+    size_t max_message; /* payload bytes, at most capacity - 8 (with checksums - 16) and below 2^32;
+                         * 0 = capacity / 4 */
     unsigned notify;    /* enum shmq_notify */
     unsigned flags;     /* SHMQ_MANY_PRODUCERS | … | SHMQ_CHECKSUM */
     mode_t mode;        /* permission bits, exactly, whatever the umask; 0 = 0600. Each of owner,
@@ -142,7 +146,8 @@ ssize_t shmq_recv(shmq *q, void *buffer, size_t size, int timeout_ms);
  * Errors: as shmq_send, less EBUSY. */
 void *shmq_reserve(shmq *q, size_t length, int timeout_ms);
 
-/* Publishes what was reserved; `length` may be smaller than reserved. Never waits.
+/* Publishes what was reserved; `length` may be smaller than reserved. Never waits. With checksums
+ * it is made here: what was damaged in the ring before that passes.
  * Errors: EINVAL (nothing is reserved, or longer than reserved; the reservation stays) EBADMSG. */
 int shmq_commit(shmq *q, size_t length);
 
@@ -168,19 +173,23 @@ int shmq_stat(shmq *q, struct shmq_stat *stat);
 
 /* For poll, select and epoll, with the fifo notifier: a descriptor that becomes readable. It is
  * the queue's own and valid until shmq_close: do not read, write or close it.
- * Errors: EINVAL EBADMSG ENOTSUP (another notifier). */
+ * Errors: EINVAL EBADMSG ENOTSUP (another notifier, or a side with many ends). */
 int shmq_fd(shmq *q);
 
 /* Call it before each wait for shmq_fd's descriptor. 1: do not wait, the next call says something
  * now: a message is there (producer: room for one of max_message bytes), or the other end has
  * gone. 0: wait, the descriptor becomes readable when that changes. Never waits itself.
  * Once the other end has gone, the answer is 1 until somebody comes again, and the descriptor may
- * stay readable: take it out of the set. If somebody deletes the queue's FIFOs, no ring arrives: a
- * loop that must survive that asks again once a second or so.
- * Errors: EINVAL EBADMSG ENOTSUP (another notifier). */
+ * stay readable: take it out of the set. If somebody deletes the queue's FIFOs, or one of many ends
+ * at the other side is killed between publishing and ringing, no ring arrives: a loop that must
+ * survive that asks again once a second or so.
+ * Errors: EINVAL EBADMSG ENOTSUP (another notifier, or a side with many ends). */
 int shmq_arm(shmq *q);
 
-/* Survive others who truncate the object: a SIGBUS in a queue's region becomes EBADMSG. ENOTSUP. */
+/* Installs a handler, once for the process, so that others who truncate an object in use cannot
+ * end it: a SIGBUS in a queue's region becomes EBADMSG. What shmq_peek or shmq_reserve points to
+ * reads as zeros then, and shmq_release or shmq_commit tells. A SIGBUS elsewhere goes to the handler
+ * that was there before. Any thread may call it, at any time. Errors: those of sigaction. */
 int shmq_guard_sigbus(void);
 
 /* Closes the end and frees the handle, whatever is returned; the peer learns that this end

@@ -95,14 +95,14 @@ static int verdict(const struct header *header, const struct header *sound) {
         header->object_size != sound->object_size || header->capacity != sound->capacity ||
         header->notify > SHMQ_NOTIFY_SPIN)
         return EPROTO;
-    if (header->max_message == 0 || header->max_message > CAPACITY - RECORD_HEADER) return EPROTO;
+    const size_t before = (header->flags & SHMQ_CHECKSUM) != 0 ? RECORD_CHECKED : RECORD_HEADER;
+    if (header->max_message == 0 || header->max_message > CAPACITY - before) return EPROTO;
     if ((uint32_t)header->instance == 0) return EPROTO;
     if (header->flags > 15) return EPROTO;
     /* A fingerprint is zero, or that of its notifier, and no two have the same. */
     const uint64_t fingerprint = header->notify == sound->notify ? sound->fingerprint : 0;
     const bool other = header->notify != sound->notify;
-    if (header->fingerprint != fingerprint || (other && NOTIFIERS[header->notify].trusts)) return EPROTO;
-    return (header->flags & ~(uint32_t)SHMQ_EPHEMERAL) != 0 ? ENOTSUP : 0;
+    return header->fingerprint != fingerprint || (other && NOTIFIERS[header->notify].trusts) ? EPROTO : 0;
 }
 
 /* The doorbells that an open has made for a header which is not the queue's own. */

@@ -703,7 +703,7 @@ TEST_EVERYWHERE(a_waiter_in_an_unlinked_queue_waits_for_whoever_holds_the_other_
     char message[8];
     shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
     int fd = raw_open(name);
-    struct flock role = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LEASE_PRODUCER, .l_len = 1};
+    struct flock role = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LEASE_ROLES, .l_len = 1};
     CHECK(fcntl(fd, F_OFD_SETLK, &role) == 0);
     CHECK(shmq_unlink(name) == 0);
     CHECK_FAILS(shmq_recv(consumer, message, sizeof message, 0), EAGAIN);

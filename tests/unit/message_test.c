@@ -761,15 +761,6 @@ TEST(whoever_attaches_takes_the_queue_as_it_was_created) {
     CHECK(shmq_unlink(name) == 0);
 }
 
-TEST(flags_that_are_not_built_are_not_supported) {
-    static const unsigned flags[] = {SHMQ_MANY_PRODUCERS, SHMQ_MANY_CONSUMERS, SHMQ_CHECKSUM,
-                                     SHMQ_MANY_PRODUCERS | SHMQ_EPHEMERAL};
-    for (size_t row = 0; row < sizeof flags / sizeof flags[0]; row++) {
-        check_note("flags %u", flags[row]);
-        check_refused(&(struct shmq_attr){.flags = flags[row]}, ENOTSUP);
-    }
-}
-
 /* ---- Memory protection --------------------------------------------------------------------- */
 
 /* Where a wild store of one end goes to. */

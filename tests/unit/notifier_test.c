@@ -553,14 +553,14 @@ TEST_NOTIFIERS(an_end_in_another_pid_namespace_is_refused_where_numbers_name_the
     peer->name = name;
     shmq *producer = enter(name, SHMQ_PRODUCER);
     put(producer, 1);
-    const uint64_t lives = shared_load(&producer->peer->life);
+    const uint64_t lives = shared_load(&producer->peer->life[0]);
     pid_t child = check_spawn(call_from_another_space, peer);
     int status = 0;
     while (atomic_load(&peer->ready) == 0 && waitpid(child, &status, WNOHANG) == 0)
         sched_yield();
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77) check_skip("no PID namespaces here");
     if (notifier_now->kind == SHMQ_NOTIFY_SIGNAL || notifier_now->kind == SHMQ_NOTIFY_COND)
-        CHECK_EQUAL(shared_load(&producer->peer->life), lives); /* it never was there */
+        CHECK_EQUAL(shared_load(&producer->peer->life[0]), lives); /* it never was there */
     leave(producer);
     check_pass(&peer->go);
     check_join(child);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "handle.h"
+#include "memory.h"
 
 enum {
     OPERATIONS = 1000000, /* for each kind of start */
@@ -139,14 +140,19 @@ struct twins {
 };
 
 static void twins_attach(struct twins *twins, uint64_t max_message) {
-    const struct ring_memory memory = {.tail = &twins->tail,
-                                       .head = &twins->head,
-                                       .bytes = twins->arena.bytes,
-                                       .capacity = twins->arena.capacity,
-                                       .max_message = max_message,
-                                       .salt = SALT};
-    CHECK(ring_attach(&twins->producer, true, &memory) == 0);
-    CHECK(ring_attach(&twins->consumer, false, &memory) == 0);
+    const struct ring common = {.bytes = twins->arena.bytes,
+                                .capacity = twins->arena.capacity,
+                                .max_message = max_message,
+                                .salt = SALT,
+                                .before = RECORD_HEADER};
+    twins->producer = twins->consumer = common;
+    twins->producer.slack = common.capacity;
+    twins->producer.own_word = &twins->tail, twins->producer.peer_word = &twins->head;
+    twins->consumer.own_word = &twins->head, twins->consumer.peer_word = &twins->tail;
+    twins->producer.own = twins->consumer.peer = twins->tail;
+    twins->consumer.own = twins->producer.peer = twins->head;
+    CHECK(ring_catch_up(&twins->producer) == 0);
+    CHECK(ring_catch_up(&twins->consumer) == 0);
 }
 
 static void twins_new(struct twins *twins, uint64_t capacity, uint64_t max_message, uint64_t start) {
@@ -169,7 +175,7 @@ static void publish(struct twins *twins, struct model *model, struct message mes
     memcpy(at + RECORD_HEADER, message.content, message.length);
     if (check_below(4) == 0) /* reserved, and then it got shorter */
         message.length = check_below(message.length + 1);
-    ring_publish(&twins->producer, message.length);
+    ring_publish(&twins->producer, ring_payload(&twins->producer), message.length);
     model_push(model, message);
     CHECK_EQUAL(twins->tail, model->tail);
 }
@@ -191,7 +197,7 @@ static void consume(struct twins *twins, struct model *model) {
     CHECK(content == at + RECORD_HEADER);
     CHECK(same(model_first(model), content, length));
     if (check_below(8) == 0) return; /* looked at, not taken: the next one reads it again */
-    ring_advance(&twins->consumer, ring_record_bytes(length));
+    ring_advance(&twins->consumer, ring_record_bytes(&twins->consumer, length));
     model_pop(model);
     CHECK_EQUAL(twins->head, model->head);
 }
@@ -229,8 +235,11 @@ TEST(ring_from_any_position_is_a_queue) { ring_against_model(START_ANYWHERE); }
 TEST(a_record_takes_its_header_and_whole_words) {
     static const uint64_t lengths[][2] = {
         {0, 8}, {1, 16}, {7, 16}, {8, 16}, {9, 24}, {56, 64}, {57, 72}, {4088, 4096}, {UINT32_MAX, 4294967304}};
-    for (size_t row = 0; row < sizeof lengths / sizeof lengths[0]; row++)
-        CHECK_EQUAL(ring_record_bytes(lengths[row][0]), lengths[row][1]);
+    const struct ring plain = {.before = RECORD_HEADER}, checked = {.before = RECORD_CHECKED};
+    for (size_t row = 0; row < sizeof lengths / sizeof lengths[0]; row++) {
+        CHECK_EQUAL(ring_record_bytes(&plain, lengths[row][0]), lengths[row][1]);
+        CHECK_EQUAL(ring_record_bytes(&checked, lengths[row][0]), lengths[row][1] + 8);
+    }
 }
 
 /* One record of `length`, then one that takes the rest exactly: full. Both taken again: empty. */
@@ -246,7 +255,7 @@ static void fill_and_empty(uint64_t capacity, uint64_t start, uint64_t length) {
     for (int record = 0; record < records; record++) {
         unsigned char *at = ring_at(&twins.producer);
         memset(at + RECORD_HEADER, 'a' + record, lengths[record]);
-        ring_publish(&twins.producer, lengths[record]);
+        ring_publish(&twins.producer, ring_payload(&twins.producer), lengths[record]);
     }
     look(&twins.producer, 0);
     look(&twins.consumer, capacity);
@@ -294,7 +303,7 @@ struct world {
 static enum shmq_end other(enum shmq_end end) { return end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER; }
 
 static void world_attach(struct world *world, enum shmq_end end) {
-    CHECK(shmq_attach_memory(&world->end[end], &world->region, end) == 0);
+    CHECK(attach_memory(&world->end[end], &world->region, end) == 0);
 }
 
 static void world_new(struct world *world, uint64_t capacity, uint64_t max_message, uint64_t start, unsigned notify) {
@@ -556,10 +565,10 @@ static void check_aftermath(struct world *world, enum shmq_end victim, uint64_t 
     world->page[other(victim)].cursor = peer;
     check_poisoned(world->end[victim], victim);
     CHECK_EQUAL(page->cursor, own);
-    const uint64_t life = page->life;
+    const uint64_t life = page->life[0];
     CHECK(shmq_close(world->end[victim]) == 0);
     world->end[victim] = NULL;
-    CHECK_EQUAL(page->life, life);
+    CHECK_EQUAL(page->life[0], life);
     CHECK_EQUAL(life % 2, 1);
 }
 
@@ -724,7 +733,7 @@ static void check_attach(enum shmq_end end, uint64_t head, uint64_t tail, int er
     static struct world world;
     world_new(&world, SCENE_CAPACITY, SCENE_MAX, 0, SHMQ_NOTIFY_SEM);
     CHECK(shmq_close(world.end[end]) == 0);
-    const uint64_t life = world.page[end].life;
+    const uint64_t life = world.page[end].life[0];
     world.page[SHMQ_CONSUMER].cursor = head;
     world.page[SHMQ_PRODUCER].cursor = tail;
     check_note("end %d, head 0x%llx, tail 0x%llx", end, (unsigned long long)head, (unsigned long long)tail);
@@ -732,9 +741,9 @@ static void check_attach(enum shmq_end end, uint64_t head, uint64_t tail, int er
         world_attach(&world, end);
     } else {
         world.end[end] = world.end[other(end)]; /* anything: it must become NULL */
-        CHECK_FAILS(shmq_attach_memory(&world.end[end], &world.region, end), error);
+        CHECK_FAILS(attach_memory(&world.end[end], &world.region, end), error);
         CHECK(world.end[end] == NULL);
-        CHECK_EQUAL(world.page[end].life, life);
+        CHECK_EQUAL(world.page[end].life[0], life);
     }
     world_free(&world);
 }
@@ -797,6 +806,11 @@ static void record_scene(struct world *world, uint64_t start, size_t first, size
     CHECK(shmq_send(world->end[SHMQ_PRODUCER], pool, first, 0) == 0);
     if (second > 0) CHECK(shmq_send(world->end[SHMQ_PRODUCER], pool, second, 0) == 0);
 }
+
+/* A record's first word in two halves, to write what no producer would. */
+struct record {
+    uint32_t length, tag;
+};
 
 static struct record *record_at(struct world *world, uint64_t position) {
     return (struct record *)(void *)(world->arena.bytes + (position & (RECORD_CAPACITY - 1)));
@@ -937,13 +951,13 @@ static void scribble(struct world *world, enum shmq_end end) {
     struct end_page *page = &world->page[end];
     page->ticket = any_garbage();
     page->want = any_garbage();
-    page->end_seen = any_garbage();
+    page->end_seen[0] = any_garbage();
     page->bell = any_garbage();
     page->messages = any_garbage();
     page->sleeps = any_garbage();
     page->rings = any_garbage();
-    world->meeting.items = (uint32_t)any_garbage();
-    world->meeting.space = (uint32_t)any_garbage();
+    world->meeting.items = any_garbage();
+    world->meeting.space = any_garbage();
 }
 
 TEST(garbage_in_the_doorbells_harms_no_message) {
@@ -1048,7 +1062,7 @@ TEST(an_object_has_its_words_where_the_abi_says) {
     const uint64_t words[][3] = {
         /* offset, bytes, value */
         {0x00, 8, 0x000a716d68735f89},   /* magic */
-        {0x08, 4, 1},                    /* version */
+        {0x08, 4, 2},                    /* version */
         {0x0c, 4, page},                 /* page size */
         {0x10, 8, 4 * page + capacity},  /* object size */
         {0x18, 8, capacity},             /* ring */
@@ -1056,11 +1070,11 @@ TEST(an_object_has_its_words_where_the_abi_says) {
         {0x30, 4, 0},                    /* notify */
         {0x34, 4, 0},                    /* flags */
         {page, 8, 24},                   /* tail */
-        {page + 0x100, 8, 1},            /* producer's life: open */
-        {page + 0x180, 8, 2},            /* sent */
+        {page + 0x280, 8, 1},            /* producer's life: open */
+        {page + 0x200, 8, 2},            /* sent */
         {2 * page, 8, 16},               /* head */
-        {2 * page + 0x100, 8, 2},        /* consumer's life: closed */
-        {2 * page + 0x180, 8, 1},        /* received */
+        {2 * page + 0x280, 8, 2},        /* consumer's life: closed */
+        {2 * page + 0x200, 8, 1},        /* received */
         {4 * page, 4, 5},                /* the first record's length */
         {4 * page + 4, 4, salt},         /* … and tag */
         {4 * page + 8, 5, 0x6f6c6c6568}, /* … and payload */

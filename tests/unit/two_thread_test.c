@@ -5,11 +5,14 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "handle.h"
+#include "checksum.h"
+#include "memory.h"
 #include "lease.h"
 #include "notifiers.h"
 
@@ -22,7 +25,7 @@ struct memory {
     void *pages;
 };
 
-static struct memory new_memory(size_t capacity) {
+static struct memory new_memory(size_t capacity, unsigned flags) {
     const size_t bytes = PAGE_RING * PAGE + (2 * capacity + PAGE - 1) / PAGE * PAGE;
     struct memory memory = {.pages = aligned_alloc(PAGE, bytes)};
     unsigned char *base = memory.pages;
@@ -32,8 +35,9 @@ static struct memory new_memory(size_t capacity) {
         .directory = -1,
         .object = -1,
         .header = {.capacity = capacity,
-                   .max_message = capacity - RECORD_HEADER,
+                   .max_message = capacity - RECORD_CHECKED,
                    .notify = notifier_now->kind,
+                   .flags = flags,
                    .instance = check_random() | 1},
         .end = {(struct end_page *)(void *)(base + PAGE_PRODUCER * PAGE),
                 (struct end_page *)(void *)(base + PAGE_CONSUMER * PAGE)},
@@ -46,12 +50,12 @@ static struct memory new_memory(size_t capacity) {
 }
 
 /* What notifiers use of a queue besides: a directory, and an object of which each end has an open
- * file description of its own, with its role's lease. */
+ * file description of its own, with the lease of its role and slot. */
 static void open_object(struct region *region, enum shmq_end end) {
     region->directory = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
     region->object = open("object", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     CHECK(region->directory >= 0 && region->object >= 0);
-    CHECK(lease_take(region->object, region_role(end), LEASE_EXCLUSIVE) == 0);
+    CHECK(lease_take(region->object, region_role(end) + (int)region->slot, F_WRLCK) == 0);
 }
 
 static void free_memory(struct memory *memory) {
@@ -107,7 +111,7 @@ static shmq *attach(const struct job *job, enum shmq_end end) {
     struct region region = *job->region;
     shmq *q;
     open_object(&region, end);
-    CHECK(shmq_attach_memory(&q, &region, end) == 0);
+    CHECK(attach_memory(&q, &region, end) == 0);
     return q;
 }
 
@@ -182,7 +186,7 @@ static void consume(const struct job *job) {
 }
 
 static void run(size_t capacity, bool zero_copy, bool detour) {
-    struct memory memory = new_memory(capacity);
+    struct memory memory = new_memory(capacity, 0);
     const size_t longest = capacity / 2 < LONGEST ? capacity / 2 : LONGEST;
     struct job job = {&memory.region, longest, zero_copy, detour};
     pthread_t producer;
@@ -202,5 +206,97 @@ TEST_NOTIFIERS(two_threads_stream_through_a_ring_of_a_few_records) {
 }
 
 TEST_NOTIFIERS(a_consumer_thread_may_leave_and_come_again) { run(1 << 16, false, true); }
+
+/* ---- Many ends ----------------------------------------------------------------------------- */
+
+enum { PRODUCERS = 3, CONSUMERS = 2, EACH = 3000 };
+
+struct party {
+    struct memory memory;
+    _Atomic unsigned next[2]; /* by enum shmq_end: whose turn it is to come */
+    check_gate in;
+    _Atomic unsigned char taken[PRODUCERS][EACH];
+};
+
+static shmq *join(struct party *party, enum shmq_end end, unsigned *me) {
+    struct region region = party->memory.region;
+    *me = atomic_fetch_add(&party->next[end], 1);
+    region.slot = *me;
+    const struct job job = {.region = &region};
+    shmq *q = attach(&job, end);
+    check_meet(&party->in, PRODUCERS + CONSUMERS);
+    return q;
+}
+
+static void *produce_among_many(void *argument) {
+    struct party *party = argument;
+    unsigned message[6] = {0};
+    shmq *q = join(party, SHMQ_PRODUCER, &message[0]);
+    for (message[1] = 0; message[1] < EACH; message[1]++) {
+        for (int at = 2; at < 6; at++)
+            message[at] = message[0] ^ message[1] * 31;
+        while (shmq_send(q, message, 8 + message[1] % 5 * 4, -1) != 0)
+            expect_cut_short();
+    }
+    CHECK(shmq_close(q) == 0);
+    return NULL;
+}
+
+static void note(struct party *party, const unsigned *message, size_t length, int *last) {
+    CHECK(length >= 8 && message[0] < PRODUCERS && message[1] < EACH);
+    CHECK_EQUAL(length, 8 + message[1] % 5 * 4);
+    for (size_t at = 2; at < length / 4; at++)
+        CHECK_EQUAL(message[at], message[0] ^ message[1] * 31);
+    CHECK((int)message[1] > last[message[0]]);
+    last[message[0]] = (int)message[1];
+    CHECK_EQUAL(atomic_fetch_add(&party->taken[message[0]][message[1]], 1), 0);
+}
+
+static void *consume_among_many(void *argument) {
+    struct party *party = argument;
+    int last[PRODUCERS] = {-1, -1, -1};
+    unsigned me, message[6];
+    struct shmq_stat stat;
+    shmq *q = join(party, SHMQ_CONSUMER, &me);
+    for (unsigned turn = 0;; turn++) {
+        size_t length = 0;
+        const bool peeks = turn % 2 == me;
+        const unsigned *seen = peeks ? shmq_peek(q, &length, -1) : message;
+        const ssize_t got = peeks ? 0 : shmq_recv(q, message, sizeof message, -1);
+        if (seen == NULL || got < 0) {
+            if (was_cut_short()) continue;
+            CHECK_EQUAL(errno, EPIPE);
+            break;
+        }
+        note(party, seen, peeks ? length : (size_t)got, last);
+        if (peeks) CHECK(shmq_release(q) == 0);
+        if (turn % 512 == 0) CHECK(shmq_stat(q, &stat) == 0 && stat.used <= stat.capacity);
+    }
+    CHECK(shmq_close(q) == 0);
+    return NULL;
+}
+
+static void run_party(unsigned flags) {
+    struct party *party = calloc(1, sizeof *party);
+    pthread_t threads[PRODUCERS + CONSUMERS];
+    CHECK(party != NULL);
+    party->memory = new_memory(PAGE, flags | SHMQ_MANY_PRODUCERS | SHMQ_MANY_CONSUMERS);
+    for (int at = 0; at < PRODUCERS + CONSUMERS; at++)
+        CHECK(pthread_create(&threads[at], NULL, at < PRODUCERS ? produce_among_many : consume_among_many, party) == 0);
+    for (int at = 0; at < PRODUCERS + CONSUMERS; at++)
+        CHECK(pthread_join(threads[at], NULL) == 0);
+    for (int producer = 0; producer < PRODUCERS; producer++)
+        for (int number = 0; number < EACH; number++)
+            CHECK_EQUAL(party->taken[producer][number], 1);
+    free_memory(&party->memory);
+    free(party);
+}
+
+TEST_NOTIFIERS(many_threads_share_one_mapping) { run_party(0); }
+
+TEST(many_threads_share_one_mapping_with_checksums) {
+    if (!CHECKSUM_BUILT) check_skip("xxhash.h is missing: no checksums are built");
+    run_party(SHMQ_CHECKSUM);
+}
 
 int main(int argc, char **argv) { return check_main(argc, argv); }
