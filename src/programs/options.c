@@ -12,7 +12,7 @@
 #include "narration.h"
 #include "stream.h"
 
-enum { OPTION_KEEP = 256, OPTION_COUNT, OPTION_FOLLOW, OPTION_NO_WAIT };
+enum { OPTION_KEEP = 256, OPTION_MANY, OPTION_CHECKSUM, OPTION_COUNT, OPTION_FOLLOW, OPTION_NO_WAIT };
 
 static const char short_options[] = ":q:n:c:m:t:0vhV";
 
@@ -24,6 +24,8 @@ static const struct option long_options[] = {
     {"timeout", required_argument, NULL, 't'},
     {"null", no_argument, NULL, '0'},
     {"keep", no_argument, NULL, OPTION_KEEP},
+    {"many", no_argument, NULL, OPTION_MANY},
+    {"checksum", no_argument, NULL, OPTION_CHECKSUM},
     {"verbose", no_argument, NULL, 'v'},
     {"help", no_argument, NULL, 'h'},
     {"version", no_argument, NULL, 'V'},
@@ -118,6 +120,8 @@ static bool take(struct options *options, enum shmq_end end, int option, const c
     case '0': options->separator = '\0'; return true;
     case 'v': options->verbose = true; return true;
     case OPTION_KEEP: options->attr.flags &= ~(unsigned)SHMQ_EPHEMERAL; return true;
+    case OPTION_MANY: options->attr.flags |= SHMQ_MANY_PRODUCERS | SHMQ_MANY_CONSUMERS; return true;
+    case OPTION_CHECKSUM: options->attr.flags |= SHMQ_CHECKSUM; return true;
     case OPTION_COUNT:
         return end == SHMQ_CONSUMER && parse_number(value, 10, UINT64_MAX, &options->count) && options->count > 0;
     case OPTION_FOLLOW: options->follow = true; return end == SHMQ_CONSUMER;

@@ -1,5 +1,6 @@
-/* The two reference programs as functions. Tests and fuzzers call these, any number of times in one process (one
- * at a time: the parsing of arguments is getopt's, which has static state); producer.c and consumer.c do nothing else.
+/* The programs as functions. Tests and fuzzers call these, any number of times in one process (one
+ * at a time: the parsing of arguments is getopt's, which has static state); producer.c, consumer.c and
+ * shmqctl.c do nothing else.
  * They install no handler and change nothing process-wide: startup.h does that, for the mains. A caller whose
  * streams may lose their reader ignores SIGPIPE itself. */
 #ifndef SHMQ_PROGRAMS_H
@@ -24,5 +25,6 @@ enum status {
 
 int producer_run(int argc, char **argv, const struct streams *io);
 int consumer_run(int argc, char **argv, const struct streams *io);
+int shmqctl_run(int argc, char **argv, const struct streams *io);
 
 #endif

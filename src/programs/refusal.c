@@ -1,44 +1,19 @@
-/* Finds out, from outside, why the core refused a queue. Called by session.c once opening has failed; only looks, and
- * changes nothing.
- *
- * Which notifier a queue was created with stands in its first page. Without a handle the public interface does not tell
- * it, so this file, alone among the programs', reads layout.h. What it reads there goes into a sentence and nowhere
- * else. */
+/* Finds out, from outside, why the core refused a queue, or gave one up. Called by session.c once that has happened;
+ * only looks, and changes nothing. What it finds goes into a sentence and nowhere else. */
 #include "refusal.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "layout.h"
+#include "checksum.h"
+#include "inspect.h"
 #include "options.h"
 #include "shmq.h"
-
-/* The first page of what the name means. False: nothing there that looks like a queue. */
-static bool read_header(const char *queue, struct header *header) {
-    const bool shared = queue[0] == '/' && strchr(queue + 1, '/') == NULL;
-    char path[4096];
-    struct stat status;
-    ssize_t got = -1;
-    int fd;
-
-    (void)snprintf(path, sizeof path, "%s%s", shared ? "/dev/shm" : "", queue);
-    fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
-    }
-    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode)) {
-        got = pread(fd, header, sizeof *header, 0);
-    }
-    close(fd);
-    return got == (ssize_t)sizeof *header && header->magic == SHMQ_MAGIC;
-}
 
 static bool has_proc(void) { return access("/proc/self/fd", F_OK) == 0; }
 
@@ -85,9 +60,6 @@ static const char *missing_for_new(unsigned kind) {
 
 /* What a queue that is there can be refused for. */
 static const char *missing_for_existing(const struct header *header) {
-    if ((header->flags & ~(unsigned)SHMQ_EPHEMERAL) != 0) {
-        return "it has features that this build may lack";
-    }
     switch (header->notify) {
     case SHMQ_NOTIFY_NAMED: return "its semaphores are not there, and /dev/shm lacks O_TMPFILE to make them";
     case SHMQ_NOTIFY_COND: return "the other end lives in another PID namespace (a container)";
@@ -107,12 +79,23 @@ static const char *remedy_for_new(unsigned kind) {
                                    : "use another notifier (-n sem needs the least) or another place (-q)";
 }
 
-void refusal_unsupported(char text[REFUSAL_MAX], const char *queue, unsigned asked) {
+/* False: checksums are not what is missing. */
+static bool checksums_are_missing(char text[REFUSAL_MAX], bool exists, unsigned flags) {
+    if (CHECKSUM_BUILT != 0 || (flags & SHMQ_CHECKSUM) == 0) return false;
+    (void)snprintf(text, REFUSAL_MAX,
+                   "%s, and this build has none: install libxxhash-dev and build again, or use %s without",
+                   exists ? "it was created with --checksum" : "you ask for checksums (--checksum)",
+                   exists ? "another queue (-q)" : "a queue");
+    return true;
+}
+
+void refusal_unsupported(char text[REFUSAL_MAX], const char *queue, const struct shmq_attr *asked) {
     struct header header;
-    const bool exists = read_header(queue, &header);
-    const unsigned kind = exists ? header.notify : asked;
+    const bool exists = inspect_header(queue, &header);
+    const unsigned kind = exists ? header.notify : asked->notify;
     const char *missing = missing_here(kind);
 
+    if (checksums_are_missing(text, exists, exists ? header.flags : asked->flags)) return;
     if (exists) {
         (void)snprintf(text, REFUSAL_MAX,
                        "it was created with -n %s, and %s: end the programs that use it and create "
@@ -124,9 +107,54 @@ void refusal_unsupported(char text[REFUSAL_MAX], const char *queue, unsigned ask
                    remedy_for_new(kind));
 }
 
+void refusal_busy(char text[REFUSAL_MAX], const char *queue, enum shmq_end end) {
+    const char *who = end == SHMQ_PRODUCER ? "producer" : "consumer";
+    struct inspection found;
+
+    inspect(&found, queue);
+    if (!inspect_has_state(&found))
+        (void)snprintf(text, REFUSAL_MAX, "somebody is just opening or removing it: try again");
+    else if (found.side[end].many && found.side[end].alive_count == SLOTS)
+        (void)snprintf(text, REFUSAL_MAX, "all %d places for %ss are taken: end one, or use another queue (-q)", SLOTS,
+                       who);
+    else if (found.side[end].alive_count > 0 && !found.side[end].many)
+        (void)snprintf(text, REFUSAL_MAX,
+                       "another %s has it open (or is just opening it), and it was not created with --many: end that "
+                       "one, or use another queue (-q)",
+                       who);
+    else if (inspect_is_busy(&found))
+        (void)snprintf(text, REFUSAL_MAX,
+                       "somebody has been opening, closing or removing it for over a second: shmqctl check says who");
+    else
+        (void)snprintf(text, REFUSAL_MAX, "another %s had it open a moment ago: try again", who);
+    inspect_close(&found);
+}
+
+void refusal_damage(char text[REFUSAL_MAX], const char *queue) {
+    struct inspection found;
+    const char *checksums;
+
+    inspect(&found, queue);
+    checksums = (found.header.flags & SHMQ_CHECKSUM) != 0 ? ", or changed a message (its checksum)" : "";
+    if (found.what == INSPECTED_ABSENT)
+        (void)snprintf(text, REFUSAL_MAX, "it is not there any more");
+    else if (found.what == INSPECTED_FOREIGN && found.status.st_size == 0)
+        (void)snprintf(text, REFUSAL_MAX, "somebody has truncated it, to nothing: remove it with rm, and start anew");
+    else if (found.what == INSPECTED_QUEUE && (found.header_fault == HEADER_SHORT || found.header_fault == TOO_SHORT))
+        (void)snprintf(text, REFUSAL_MAX,
+                       "somebody has truncated it, to %lld bytes: remove it with shmqctl rm, and start anew",
+                       (long long)found.status.st_size);
+    else
+        (void)snprintf(text, REFUSAL_MAX,
+                       "somebody has written over it%s: shmqctl check says more; remove it with shmqctl rm, and start "
+                       "anew",
+                       checksums);
+    inspect_close(&found);
+}
+
 void refusal_foreign(char text[REFUSAL_MAX], const char *queue) {
     struct header header;
-    const bool exists = read_header(queue, &header);
+    const bool exists = inspect_header(queue, &header);
 
     if (exists && header.abi == SHMQ_ABI && header.fingerprint != 0) {
         (void)snprintf(text, REFUSAL_MAX,
@@ -143,7 +171,7 @@ void refusal_foreign(char text[REFUSAL_MAX], const char *queue) {
 
 bool refusal_of_semaphores(char text[REFUSAL_MAX], const char *queue, unsigned asked) {
     struct header header;
-    const unsigned kind = read_header(queue, &header) ? header.notify : asked;
+    const unsigned kind = inspect_header(queue, &header) ? header.notify : asked;
 
     if (kind != SHMQ_NOTIFY_NAMED || access("/dev/shm", W_OK | X_OK) == 0) {
         return false;

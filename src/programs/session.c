@@ -44,18 +44,15 @@ static const char *why_not_opened(const struct session *session, int error, char
         return found;
     }
     switch (error) {
-    case ENOTSUP: refusal_unsupported(found, options->queue, options->attr.notify); return found;
+    case ENOTSUP: refusal_unsupported(found, options->queue, &options->attr); return found;
     case EPROTO: refusal_foreign(found, options->queue); return found;
-    case EBUSY:
-        return session->end == SHMQ_PRODUCER
-                   ? "another producer has it open (or is just opening it): end that one, or use "
-                     "another queue (-q)"
-                   : "another consumer has it open (or is just opening it): end that one, or use "
-                     "another queue (-q)";
+    case EBUSY: refusal_busy(found, options->queue, session->end); return found;
     case EACCES:
         return "it belongs to another user or its mode keeps you out: whoever creates it must give "
                "-m 0660 or 0666, and you the same";
-    case EBADMSG: return "the shared region is damaged: remove it, or use another name (-q)";
+    case EBADMSG:
+        return "the shared region is damaged: shmqctl check says more; remove it with shmqctl rm, or use another name "
+               "(-q)";
     case ENOSPC:
         return "the file system that holds it (for /name: /dev/shm) is full: free some space, or "
                "ask for less (-c)";
@@ -103,19 +100,21 @@ static const char *what_happened(enum shmq_end end, int error) {
     case ETIMEDOUT: return "time ran out (-t)";
     case EPIPE: return end == SHMQ_PRODUCER ? "the consumer has left" : "the producer has closed";
     case EOWNERDEAD: return end == SHMQ_PRODUCER ? "the consumer died" : "the producer died";
-    case EBADMSG: return "the shared region is damaged or gone";
+    case EBADMSG: return "the shared region is damaged or gone: ";
     default: return strerror(error);
     }
 }
 
 int session_failure(struct session *session, const char *doing) {
     const int error = errno;
+    char found[REFUSAL_MAX] = "";
 
     if (error == EINTR && stop_signal() != 0) {
         return session_stopped();
     }
     progress_end(&session->progress);
-    narrate(session->io->err, session->program, "queue %s: while %s: %s", session->options.queue, doing,
-            what_happened(session->end, error));
+    if (error == EBADMSG) refusal_damage(found, session->options.queue);
+    narrate(session->io->err, session->program, "queue %s: while %s: %s%s", session->options.queue, doing,
+            what_happened(session->end, error), found);
     return status_of(error);
 }

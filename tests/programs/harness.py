@@ -1,8 +1,9 @@
 """What the tests of this folder share: programs in processes of their own, and an eye on what they leave behind.
 
-    python3 tests/programs/X_test.py PRODUCER CONSUMER [EVENT_LOOP] [unittest's arguments, such as Ends.test_x]
+    python3 tests/programs/X_test.py PRODUCER CONSUMER [PROGRAM]... [unittest's arguments, such as Ends.test_x]
 
-or with the paths in the environment variables of these names. Needs nothing but Python's standard library.
+or with the paths in the environment variables PRODUCER, CONSUMER, SHMQCTL and EVENT_LOOP. Needs nothing but Python's
+standard library.
 Every test takes queue names of its own and looks only for those afterwards, so that tests can run side by side.
 """
 
@@ -16,18 +17,18 @@ import tempfile
 import time
 import unittest
 
-VARIABLES = ("PRODUCER", "CONSUMER", "EVENT_LOOP")
+VARIABLES = ("PRODUCER", "CONSUMER", "SHMQCTL", "EVENT_LOOP")
 
 
 def programs():
     """The programs' paths, from the environment or the command line, which then starts with them."""
-    for variable in VARIABLES:
-        if variable not in os.environ and len(sys.argv) > 1 and os.path.isfile(sys.argv[1]):
-            os.environ[variable] = sys.argv.pop(1)
+    while len(sys.argv) > 1 and os.path.basename(sys.argv[1]).upper() in VARIABLES and os.path.isfile(sys.argv[1]):
+        path = sys.argv.pop(1)
+        os.environ[os.path.basename(path).upper()] = path
     return [os.path.abspath(os.environ[variable]) if variable in os.environ else None for variable in VARIABLES]
 
 
-PRODUCER, CONSUMER, EVENT_LOOP = programs()
+PRODUCER, CONSUMER, SHMQCTL, EVENT_LOOP = programs()
 SEED = int(os.environ.get("SEED", secrets.randbelow(2**32)))
 
 SHM = "/dev/shm"
@@ -169,7 +170,7 @@ class Case(unittest.TestCase):
 
 def main():
     if not PRODUCER or not CONSUMER:
-        sys.exit("Usage: %s PRODUCER CONSUMER [EVENT_LOOP] [TEST]..." % os.path.basename(sys.argv[0]))
+        sys.exit("Usage: %s PRODUCER CONSUMER [PROGRAM]... [TEST]..." % os.path.basename(sys.argv[0]))
     print("seed %d" % SEED, flush=True)
     result = unittest.main(exit=False).result
     if not result.wasSuccessful():

@@ -299,9 +299,9 @@ class Refusals(Case):
         self.says(self.start_consumer(), "another version", "remove it")
         self.stays()
 
-    def test_features_of_another_build(self):
-        self.patched("sem", 0x34, struct.pack("=I", 8))
-        self.says(self.start_consumer(), "features", "-n sem")
+    def test_features_of_another_version(self):
+        self.patched("sem", 0x34, struct.pack("=I", 64))
+        self.says(self.start_consumer(), "another version", "remove it")
         self.stays()
 
 

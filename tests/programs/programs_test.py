@@ -576,7 +576,8 @@ class Usage(Case):
                 status, out, err = self.run_alone(program, option)
                 self.assertEqual((status, err), (DONE, b""))
                 for word in own + ["Usage:", "-q, --queue", "-n, --notify", "-c, --capacity", "-m, --mode",
-                                   "-t, --timeout", "-0, --null", "--keep", "-v, --verbose", "-h, --help",
+                                   "-t, --timeout", "-0, --null", "--keep", "--many", "--checksum",
+                                   "-v, --verbose", "-h, --help",
                                    "-V, --version", "Exit status", "128+N", "Examples"]:
                     self.assertIn(word.encode(), out)
                 for kind in (b"sem", b"named", b"cond", b"fifo", b"signal", b"lock", b"spin"):
