@@ -75,6 +75,7 @@ static int lie_down(struct shmq *q, uint64_t need) {
     shared_store_release(&q->own->ticket, q->ticket); /* D4: release, pairs with D3 */
     /* D1: step 2, pairs with D2. Between our ticket and the looks at the peer's cursor and life. */
     shared_barrier();
+    if (q->bells.notifier->watch != NULL) q->bells.notifier->watch(&q->bells);
     return look(q);
 }
 

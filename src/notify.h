@@ -54,6 +54,8 @@ struct notifier {
     void (*remove)(const struct bells *queue);
     /* Forgets rings that came before: afterwards only what rings from now on wakes. */
     void (*reset)(struct bells *bells);
+    /* Whoever comes from now on rings. What a wait, or an event loop, needs besides: of who is there already. */
+    void (*watch)(struct bells *bells);
     /* Never waits, but for cond's mutex. -1: the queue is damaged. */
     int (*ring)(struct bells *bells);
 

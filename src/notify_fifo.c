@@ -48,7 +48,8 @@ static void fifo_remove(const struct bells *queue) { notify_remove(queue->direct
 /* While nobody is there, we write to our own FIFO ourselves: else it would stay readable since the
  * last one left (POLLHUP), and a waiter would turn in circles. So that means: just now somebody
  * died, or is leaving. */
-static void watch_for_death(struct bells *bells, bool has_peer) {
+static void fifo_watch(struct bells *bells) {
+    const bool has_peer = notify_has_peer(bells);
     int fd = bells->fd[SPARE];
     if (has_peer == (fd < 0)) return;
     bells->fd[SPARE] = -1; /* first, so that a child forked meanwhile closes nobody else's */
@@ -59,7 +60,6 @@ static void watch_for_death(struct bells *bells, bool has_peer) {
 /* Whoever fills it only makes us look in vain. */
 static void fifo_reset(struct bells *bells) {
     char rings[4096];
-    watch_for_death(bells, notify_has_peer(bells));
     (void)os_read_fifo(bells->fd[MINE], rings, sizeof rings);
 }
 
@@ -81,6 +81,7 @@ const struct notifier shmq_notify_fifo = {
     .open = fifo_open,
     .remove = fifo_remove,
     .reset = fifo_reset,
+    .watch = fifo_watch,
     .wait = fifo_wait,
     .ring = fifo_ring,
 };

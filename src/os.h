@@ -147,9 +147,10 @@ static inline struct timespec os_timespec(int64_t time_ns) {
     return (struct timespec){.tv_sec = (time_t)(time_ns / (1000 * OS_MS)), .tv_nsec = (long)(time_ns % (1000 * OS_MS))};
 }
 
-static inline void os_nap(int64_t duration_ns) {
+/* EINTR: cut short by a signal handler. */
+static inline int os_nap(int64_t duration_ns) {
     struct timespec duration = os_timespec(duration_ns);
-    (void)nanosleep(&duration, NULL); /* cut short by a signal: the caller looks again */
+    return nanosleep(&duration, NULL);
 }
 
 /* Lets others run on this core. */

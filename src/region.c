@@ -99,10 +99,6 @@ static int plan(struct header *header, const struct shmq_attr *attr) {
     return header_is_sound(header, header->object_size) ? supported(header) : fail(EINVAL);
 }
 
-static bool owner_is_welcome(const struct stat *status, mode_t mode) {
-    return status->st_uid == os_user() || status->st_uid == 0 || (mode & ANY_OWNER) != 0;
-}
-
 /* Opens what the name means now and reads its header; EPROTO if it is no queue of any version.
  * With pread: an object that was truncated cannot fault there. */
 static int open_existing(struct region *region, mode_t mode, struct stat *status) {
@@ -111,13 +107,12 @@ static int open_existing(struct region *region, mode_t mode, struct stat *status
         return fail(EPROTO);                                            /* to open a device would be to use it */
     region->object = os_open_existing(region->directory, region->name); /* ELOOP: a link */
     if (region->object < 0 || os_stat(region->object, status) != 0) return region_fail();
-    if (!owner_is_welcome(status, mode)) return fail(EACCES);
+    if (status->st_uid != os_user() && status->st_uid != 0 && (mode & ANY_OWNER) == 0) return fail(EACCES);
     if (!S_ISREG(status->st_mode)) return fail(EPROTO);
     region->header = (struct header){.magic = 0};
     ssize_t got = os_read(region->object, &region->header, sizeof region->header, 0);
     if (got < 0) return region_fail();
-    bool marked = got >= (ssize_t)sizeof(uint64_t) && region->header.magic == SHMQ_MAGIC;
-    return marked ? 0 : fail(EPROTO);
+    return got >= (ssize_t)sizeof(uint64_t) && region->header.magic == SHMQ_MAGIC ? 0 : fail(EPROTO);
 }
 
 /* ---- Mapping ------------------------------------------------------------------------------- */
@@ -228,8 +223,7 @@ static int check_name(const struct region *region) {
     struct stat ours, named;
     if (os_stat(region->object, &ours) != 0 || os_stat_name(region->directory, region->name, &named) != 0)
         return region_fail();
-    bool same = ours.st_dev == named.st_dev && ours.st_ino == named.st_ino;
-    return same ? 0 : fail(ENOENT);
+    return ours.st_dev == named.st_dev && ours.st_ino == named.st_ino ? 0 : fail(ENOENT);
 }
 
 /* Opens what the name means now and takes the leases. ESTALE: it lost its name meanwhile, start
@@ -264,9 +258,7 @@ static int open_once(struct region *region, const struct wish *wish) {
 }
 
 static bool mode_is_valid(mode_t mode) {
-    mode_t read = mode & 0444;
-    mode_t write = mode & 0222;
-    return (mode & ~(mode_t)0666) == 0 && read == write << 1;
+    return (mode & ~(mode_t)0666) == 0 && (mode & 0444) == (mode & 0222) << 1; /* who may read may write */
 }
 
 /* After a failed try: is another worth while? Somebody was faster (ESTALE); or has taken the space, perhaps for a queue
@@ -289,9 +281,8 @@ bool region_unlinked(const struct region *region) {
 }
 
 /* An end's page as it is now, read without touching the mapping. */
-static int read_page(const struct region *region, size_t number, struct end_page *page) {
-    size_t at = number * region->header.page_size;
-    return os_read(region->object, page, sizeof *page, (off_t)at) == (ssize_t)sizeof *page ? 0 : -1;
+static bool read_page(const struct region *region, off_t number, struct end_page *page) {
+    return os_read(region->object, page, sizeof *page, number * region->header.page_size) == (ssize_t)sizeof *page;
 }
 
 static bool has_ends(const struct region *region) {
@@ -312,8 +303,8 @@ enum farewell { UNLINKED, DRAINED, FAILED };
 static bool is_over(const struct region *region, enum farewell why) {
     struct end_page producer, consumer;
     if (why == UNLINKED) return true;
-    if (has_ends(region) || read_page(region, PAGE_PRODUCER, &producer) != 0 ||
-        read_page(region, PAGE_CONSUMER, &consumer) != 0)
+    if (has_ends(region) || !read_page(region, PAGE_PRODUCER, &producer) ||
+        !read_page(region, PAGE_CONSUMER, &consumer))
         return false;
     if (!was_used(&producer) && !was_used(&consumer)) return why == FAILED;
     return (region->header.flags & SHMQ_EPHEMERAL) != 0 && producer.cursor == consumer.cursor && was_used(&consumer);

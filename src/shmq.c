@@ -261,7 +261,16 @@ int shmq_release(shmq *q) {
 
 int shmq_drain(shmq *q, int timeout_ms) {
     if (check(q, SHMQ_PRODUCER, timeout_ms) != 0) return -1;
-    return await(q, q->ring.capacity, timeout_ms) == 0 ? leave(q, 0) : -1;
+    q->until_ns = 0;
+    const int64_t until_ns = doorbell_deadline(q, timeout_ms);
+    const uint64_t sent = shared_load(q->ring.own_word); /* relaxed: our own side's. Of many, some go on sending */
+    while (await(q, q->ring.capacity, q->many ? 0 : timeout_ms) != 0) {
+        if (q->many && q->fault == 0 && (int64_t)(q->ring.peer - sent) >= 0) return 0;
+        if (!q->many || errno != EAGAIN) return -1;
+        if (os_now() >= until_ns) return fail(timeout_ms == 0 ? EAGAIN : ETIMEDOUT);
+        if (os_nap(5 * OS_MS) != 0) return -1; /* without the side's turn: others may send */
+    }
+    return leave(q, 0);
 }
 
 /* ---- The rest ------------------------------------------------------------------------------ */

@@ -163,8 +163,8 @@ const void *shmq_peek(shmq *q, size_t *length, int timeout_ms);
  * Errors: EINVAL (nothing is held) EBADMSG. */
 int shmq_release(shmq *q);
 
-/* Producer: waits until all that was sent has been received. Of a side with many ends the others
- * cannot send meanwhile; a time-out of 0, repeated, leaves them their turns.
+/* Producer: waits until all that was sent before the call has been received, by others of its side
+ * too. They may go on sending meanwhile; one of many looks every 5 ms.
  * Errors: EINVAL EAGAIN ETIMEDOUT EINTR EPIPE EOWNERDEAD (the consumer left before that)
  * EBADMSG. */
 int shmq_drain(shmq *q, int timeout_ms);

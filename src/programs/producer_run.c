@@ -115,17 +115,11 @@ static int send_input(struct session *session, size_t limit) {
     return status;
 }
 
-/* Waits until the consumer has taken everything. One of many producers looks now and then instead: while it waits
- * inside shmq_drain the others cannot send. */
-static int drain(struct session *session, bool many) {
-    enum { NAP_MS = 5 };
+/* Waits until the consumer has taken everything. */
+static int drain(struct session *session) {
     struct patience patience = patience_begin(session->options.timeout_ms);
 
-    while (shmq_drain(session->queue, many ? 0 : patience_piece(&patience)) != 0) {
-        if (many && errno == EAGAIN) {
-            (void)poll(NULL, 0, NAP_MS);
-            errno = EAGAIN;
-        }
+    while (shmq_drain(session->queue, patience_piece(&patience)) != 0) {
         if (!patience_left(&patience) && !consumer_is_back(session)) {
             return session_failure(session, "waiting for the consumer to take everything");
         }
@@ -148,7 +142,7 @@ static int produce(struct session *session, int argc, char **argv) {
     status = from_input ? send_input(session, (size_t)stat.max_message)
                         : send_arguments(session, argc, argv, (size_t)stat.max_message);
     if (status == STATUS_DONE && !session->options.no_wait) {
-        status = drain(session, (stat.flags & SHMQ_MANY_PRODUCERS) != 0);
+        status = drain(session);
     }
     return status;
 }

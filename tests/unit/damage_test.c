@@ -427,16 +427,31 @@ struct worker {
     uint64_t random;
 };
 
+/* The doorbells of a queue that may have neither name nor header any more. */
+static void remove_doorbells(int object, uint64_t instance, bool file) {
+    int directory = open(file ? "." : "/dev/shm", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    CHECK(directory >= 0);
+    const struct bells queue = {.directory = directory, .object = object, .instance = instance};
+    for (unsigned kind = 0; notifier_of(kind) != NULL; kind++)
+        if (notifier_of(kind)->remove != NULL) notifier_of(kind)->remove(&queue);
+    CHECK(close(directory) == 0);
+}
+
+/* All but cond, whose mutex is not for damaged memory. */
+static const enum shmq_notify ACCIDENT_KINDS[] = {SHMQ_NOTIFY_SEM,   SHMQ_NOTIFY_LOCK,   SHMQ_NOTIFY_SPIN,
+                                                  SHMQ_NOTIFY_NAMED, SHMQ_NOTIFY_SIGNAL, SHMQ_NOTIFY_FIFO};
+
 static void have_accidents(void *argument) {
     const struct worker *worker = argument;
-    static const enum shmq_notify kinds[] = {SHMQ_NOTIFY_SEM, SHMQ_NOTIFY_LOCK, SHMQ_NOTIFY_SPIN, SHMQ_NOTIFY_SIGNAL};
+    const size_t kinds = sizeof ACCIDENT_KINDS / sizeof ACCIDENT_KINDS[0];
+    struct header header;
     struct accident *accident = check_shared(sizeof *accident);
     char file[32];
     install_guard();
     snprintf(file, sizeof file, "./q%d", (int)(worker->random % 1000000));
     const char *name = worker->file ? file : check_name(file + 2);
     for (int round = 0; round < worker->rounds; round++) {
-        notifier_now = &NOTIFIERS[kinds[(round / HARMS) % 4]];
+        notifier_now = &NOTIFIERS[ACCIDENT_KINDS[(size_t)(round / HARMS) % kinds]];
         if (!notifier_works_here(notifier_now)) notifier_now = &NOTIFIERS[SHMQ_NOTIFY_SEM];
         const unsigned many = round % 3 == 0 ? SHMQ_MANY_PRODUCERS | SHMQ_MANY_CONSUMERS : 0;
         *accident = (struct accident){.name = name,
@@ -450,7 +465,9 @@ static void have_accidents(void *argument) {
                    accident->flags);
         leave(enter(name, SHMQ_CONSUMER, accident->flags)); /* of whom no end is told */
         int fd = raw_open(name);
+        CHECK(pread(fd, &header, sizeof header, 0) == sizeof header);
         have_accident(accident, fd);
+        remove_doorbells(fd, header.instance, worker->file);
         CHECK(close(fd) == 0);
         if (accident->harm != UNLINK) CHECK(unlink(check_path(name)) == 0);
     }

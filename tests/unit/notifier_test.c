@@ -20,7 +20,7 @@
 
 enum {
     NOTICE_MS = 2000, /* by a slice of 200 ms: ten times that */
-    AT_ONCE_MS = 20,  /* on average: a tenth of a slice, and less than the naps of some */
+    AT_ONCE_MS = 50,  /* most times: a quarter of a slice, and less than the longest naps of some */
     MAX_MESSAGE = 512,
     STRANGER = 12345 /* another user */
 };
@@ -690,11 +690,14 @@ TEST_NOTIFIERS(a_sleeper_without_time_out_is_woken_by_a_ring_a_close_and_a_death
             if (wake == BY_DEATH && !notifier_now->survives) continue;
             const bool at_once = wake != BY_DEATH || notifier_now->notices;
             const int rounds = at_once ? 8 : 2;
-            int64_t took_ms = 0;
+            int in_time = 0;
             check_note("%s, end %d, by %s", notifier_now->name, end, wakes[wake]);
-            for (int round = 0; round < rounds; round++)
-                took_ms += wake_sleeper(name, (enum shmq_end)end, (enum wake)wake);
-            CHECK(took_ms < rounds * (at_once ? AT_ONCE_MS : NOTICE_MS));
+            for (int round = 0; round < rounds; round++) {
+                const int64_t took_ms = wake_sleeper(name, (enum shmq_end)end, (enum wake)wake);
+                CHECK(took_ms < NOTICE_MS);
+                in_time += took_ms < AT_ONCE_MS;
+            }
+            if (at_once) CHECK(in_time > rounds / 2);
         }
 }
 
@@ -829,14 +832,14 @@ TEST(a_gate_held_hostage_delays_and_loses_nothing) {
 
 /* ---- What waiting costs -------------------------------------------------------------------- */
 
-enum { IDLE_MS = 2000, COST_MS = 10 };
+enum { IDLE_MS = 2000, PARTS = 10, COST_US = 10000 };
 
 /* A sleeper in a process of its own, measured. */
 struct idler {
     struct peer peer;
     bool has_company;
     const struct notifier_row *row;
-    int64_t cpu_ms;
+    int64_t start_us, cpu_us, worst_part_us; /* processor time */
 };
 
 static void idle(void *argument) {
@@ -846,15 +849,39 @@ static void idle(void *argument) {
     shmq *q = enter(idler->peer.name, idler->peer.end);
     if (idler->peer.end == SHMQ_PRODUCER) fill(q);
     if (idler->peer.end == SHMQ_CONSUMER && idler->has_company) take(q, 0); /* rung once already */
-    const int64_t start = check_now_ms(), cpu = check_cpu_ms();
+    const int64_t start = check_now_ms();
     const bool done = idler->peer.end == SHMQ_PRODUCER ? shmq_send(q, message, sizeof message, -1) == 0
                                                        : shmq_recv(q, message, sizeof message, -1) >= 0;
-    idler->cpu_ms = check_cpu_ms() - cpu;
     CHECK(done && check_now_ms() - start >= IDLE_MS);
     leave(q);
 }
 
-/* What it waits for comes at last, from us. */
+/* Adds what it used since it was last asked. */
+static void measure(struct idler *idler) {
+    struct timespec used;
+    clockid_t clock;
+    CHECK(clock_getcpuclockid(idler->peer.pid, &clock) == 0 && clock_gettime(clock, &used) == 0);
+    const int64_t part_us = (int64_t)used.tv_sec * 1000000 + used.tv_nsec / 1000 - idler->start_us - idler->cpu_us;
+    idler->cpu_us += part_us;
+    if (part_us > idler->worst_part_us) idler->worst_part_us = part_us;
+}
+
+static void measure_all(struct idler *idlers, int count) {
+    const struct timespec part = {.tv_nsec = (IDLE_MS + 100) / PARTS * 1000000};
+    for (int parts = 0; parts <= PARTS; parts++) {
+        if (parts > 0) nanosleep(&part, NULL);
+        for (struct idler *idler = idlers; idler < idlers + count; idler++) {
+            if (idler->peer.pid == 0) continue;
+            measure(idler);
+            if (parts > 0) continue;
+            idler->start_us = idler->cpu_us;
+            idler->cpu_us = idler->worst_part_us = 0;
+        }
+    }
+}
+
+/* What it waits for comes at last, from us. Its dearest part does not count: a virtual machine's host that takes the
+ * processor away for milliseconds lets whoever was on it just then pay for them. */
 static void end_idling(struct idler *idler, shmq *company) {
     char message[MAX_MESSAGE];
     notifier_now = idler->row;
@@ -867,15 +894,14 @@ static void end_idling(struct idler *idler, shmq *company) {
     check_join(idler->peer.pid);
     leave(q);
     remove_queue(idler->peer.name);
-    printf("        %s, %s, peer %s: %lld ms of processor time in %d ms\n", idler->row->name,
-           idler->peer.end == SHMQ_PRODUCER ? "producer" : "consumer", idler->has_company ? "there" : "absent",
-           (long long)idler->cpu_ms, IDLE_MS);
-    CHECK(idler->cpu_ms <= COST_MS);
+    printf("        %s, %s, peer %s: %lld us of processor time in %d ms, %lld of them in the dearest tenth\n",
+           idler->row->name, idler->peer.end == SHMQ_PRODUCER ? "producer" : "consumer",
+           idler->has_company ? "there" : "absent", (long long)idler->cpu_us, IDLE_MS, (long long)idler->worst_part_us);
+    CHECK(idler->cpu_us - idler->worst_part_us <= COST_US);
 }
 
 TEST(who_sleeps_for_ever_costs_next_to_no_processor_time) {
     enum { MOST = 4 * NOTIFIERS_COUNT };
-    const struct timespec nap = {.tv_sec = IDLE_MS / 1000, .tv_nsec = 100000000};
     struct idler *idlers = check_shared(MOST * sizeof *idlers);
     shmq *company[MOST] = {NULL};
     for (int at = 0; at < MOST; at++) {
@@ -895,7 +921,7 @@ TEST(who_sleeps_for_ever_costs_next_to_no_processor_time) {
         await_asleep(company[at]);
         put(company[at], 0);
     }
-    nanosleep(&nap, NULL);
+    measure_all(idlers, MOST);
     for (int at = 0; at < MOST; at++)
         if (idlers[at].peer.pid != 0) end_idling(&idlers[at], company[at]);
 }
