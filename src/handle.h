@@ -23,6 +23,8 @@ struct shmq {
      * sets it in the middle of anything that touches the region. */
     volatile int fault;
     enum shmq_end end;
+    bool many;            /* this side, each end in a slot of its own: sidelock.h */
+    bool locked;          /* we hold its lock; what ring and ticket say was taken up anew under it */
     uint64_t held;        /* bytes of the record that is reserved or peeked at; 0 none */
     size_t held_length;   /* payload bytes of it */
     struct end_page *own; /* this end's page */
@@ -34,10 +36,8 @@ struct shmq {
     uint32_t looks; /* before the next sleep: adapts */
     struct bells bells;
 
-    /* A side with many ends, each in a slot of its own: sidelock.h. */
-    bool many;        /* this side: then ring and ticket are taken up anew under the lock */
-    bool locked;      /* we hold the lock */
-    uint64_t lock;    /* its word as we took it */
+    /* Touched of many ends by one. */
+    uint64_t lock;    /* the side lock's word as we took it */
     int64_t until_ns; /* when this call's time is up; 0: not asked yet */
 
     /* Who is there: life.h. */

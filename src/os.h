@@ -124,8 +124,7 @@ static inline void *os_blank(void *at, size_t bytes, int protection) {
 }
 
 static inline int os_map(void *at, size_t bytes, int protection, int fd, size_t offset) {
-    void *mapped = mmap(at, bytes, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)offset);
-    return mapped == MAP_FAILED ? -1 : 0;
+    return mmap(at, bytes, protection, MAP_SHARED | MAP_FIXED, fd, (off_t)offset) == MAP_FAILED ? -1 : 0;
 }
 
 static inline void os_unmap(void *at, size_t bytes) { (void)munmap(at, bytes); /* fails for wrong arguments only */ }

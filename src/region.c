@@ -37,8 +37,7 @@ static int resolve(struct region *region, const char *path) {
     if (slash == NULL) return fail(EINVAL);
     const char *name = slash + 1;
     if (name[0] == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return fail(EINVAL);
-    size_t name_length = strlen(name);
-    size_t directory_length = (size_t)(name - path);
+    const size_t name_length = strlen(name), directory_length = (size_t)(name - path);
     char directory[PATH_MAX];
     if (name_length > NAME_MAX || directory_length >= sizeof directory) return fail(ENAMETOOLONG);
     memcpy(region->name, name, name_length + 1);
@@ -126,7 +125,6 @@ static int map(struct region *region) {
     const int both = PROT_READ | PROT_WRITE;
     const bool produces = region->role == SHMQ_PRODUCER;
     const size_t peer = (produces ? PAGE_CONSUMER : PAGE_PRODUCER) * page;
-    const int object = region->object;
     unsigned char *base = os_blank(NULL, bytes, PROT_NONE);
     if (base == MAP_FAILED) return -1;
     region->base = base;
@@ -135,10 +133,10 @@ static int map(struct region *region) {
     region->end[SHMQ_CONSUMER] = (struct end_page *)(void *)(base + PAGE_CONSUMER * page);
     region->meeting = (struct meeting *)(void *)(base + PAGE_MEETING * page);
     region->ring = base + ring;
-    return os_map(base + page, ring - page, both, object, page) != 0 ||
-                   os_map(base + peer, page, PROT_READ, object, peer) != 0 ||
-                   os_map(base + ring, capacity, produces ? both : PROT_READ, object, ring) != 0 ||
-                   os_map(base + ring + capacity, capacity, produces ? both : PROT_READ, object, ring) != 0 ||
+    return os_map(base + page, ring - page, both, region->object, page) != 0 ||
+                   os_map(base + peer, page, PROT_READ, region->object, peer) != 0 ||
+                   os_map(base + ring, capacity, produces ? both : PROT_READ, region->object, ring) != 0 ||
+                   os_map(base + ring + capacity, capacity, produces ? both : PROT_READ, region->object, ring) != 0 ||
                    os_advise(base, bytes, MADV_DONTFORK) != 0 || os_advise(base, bytes, MADV_DONTDUMP) != 0
                ? -1
                : 0;
@@ -205,8 +203,7 @@ static int take_role(struct region *region) {
 /* Builds a queue and names it, last of all: its creator has its end before anyone can see it, and
  * what fails leaves nothing. EEXIST: the name is taken. */
 static int create(struct region *region, const struct shmq_attr *attr) {
-    mode_t mode = attr->mode == 0 ? DEFAULT_MODE : attr->mode;
-    if (plan(&region->header, attr) != 0 || build(region, mode) != 0 ||
+    if (plan(&region->header, attr) != 0 || build(region, attr->mode == 0 ? DEFAULT_MODE : attr->mode) != 0 ||
         lease_take(region->object, LEASE_LIFE_CYCLE, F_RDLCK) != 0 || take_role(region) != 0 || map(region) != 0)
         return -1;
     const struct notifier *notifier = notifier_of(region->header.notify);

@@ -48,7 +48,12 @@ static inline void shared_store_release(shared_u64 *word, uint64_t value) {
 /* Orders everything before it against everything after it, stores against later loads included. */
 static inline void shared_barrier(void) {
     SHARED_HOOK(SHARED_BARRIER, NULL, 0);
+#if defined(__x86_64__)
+    /* As good a barrier as the mfence that clang makes of the line below, in half the time: what gcc and Linux use. */
+    __asm__ __volatile__("lock orq $0, (%%rsp)" ::: "memory", "cc");
+#else
     atomic_thread_fence(memory_order_seq_cst);
+#endif
 }
 
 /* Compare and swap, acquire; may fail without a reason. */
