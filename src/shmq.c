@@ -56,10 +56,9 @@ int shmq_begin(struct shmq *q) {
     put_together(q);
     if (bells_open(&q->bells) != 0) /* ENOENT: no /proc, no /dev/shm */
         return errno == ENOENT ? fail(ENOTSUP) : region_fail();
-    if (q->many)
-        sidelock_inherit(q);
-    else if (catch_up(q) != 0)
-        return -1;
+    if (q->many) sidelock_inherit(q);
+    if (!q->many && catch_up(q) != 0) return -1;
+    (void)doorbell_announce(q); /* an armed event loop that thought itself alone watches us before we could die alive */
     life_begin(q);
     return doorbell_announce(q);
 }

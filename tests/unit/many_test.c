@@ -876,6 +876,20 @@ TEST_NOTIFIERS(drain_waits_for_what_others_sent_too) {
     end_scene(&scene);
 }
 
+TEST_NOTIFIERS(a_signal_handler_interrupts_a_drain) {
+    enum { SECOND_MS = 1000 }; /* fifty handlers */
+    struct scene scene = new_scene(name, SHMQ_PRODUCER, 1);
+    interrupt_soon();
+    const int64_t start_ms = check_now_ms();
+    CHECK_FAILS(shmq_drain(scene.one, -1), EINTR); /* naps between its looks, whatever the notifier */
+    CHECK(check_now_ms() - start_ms < SECOND_MS);
+    CHECK(!is_locked(scene.one));
+    CHECK(pass_one(scene.peer, 0) == 0);
+    CHECK(shmq_drain(scene.one, 0) == 0);
+    end_scene(&scene);
+    signal(SIGUSR1, SIG_IGN);
+}
+
 /* ---- fork ---------------------------------------------------------------------------------- */
 
 struct family {

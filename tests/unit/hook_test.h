@@ -1,0 +1,12 @@
+/* Put before every source of the core as hook_test compiles it (-include, see BUILD): the hook of shared.h. */
+#ifndef HOOK_TEST_H
+#define HOOK_TEST_H
+
+#include <stddef.h>
+
+/* Runs before each access; `access` is one of enum shared_access, which shared.h declares later. */
+void hook_at(int access, const void *address, size_t bytes);
+
+#define SHARED_HOOK(access, address, bytes) hook_at((int)(access), (address), (bytes))
+
+#endif
