@@ -4,7 +4,8 @@
     shmq_cc_test, shmq_sh_test        a test, and the same test again under each sanitizer it names
     shmq_lint_files                   the files of a package that tests/lint looks at
 
-To add a warning, edit COPTS. To add a sanitizer or another tool that tests run under, add an entry to VARIANTS.
+To add a warning, edit COPTS. To add a sanitizer or another tool that tests run under, add an entry to VARIANTS, and how
+slow it is to tests/support/check.c.
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
@@ -61,12 +62,21 @@ LINKOPTS = [
     "-fuse-ld=bfd",  # Bazel would take gold, which prints dozens of warnings at clang's sanitizer libraries
 ]
 
+# What every program gets besides when it is built for a sanitizer.
+SANITIZER_DEPS = select({
+    "//ci/bazel:is_sanitized": ["//tests/support:msan"],
+    "//conditions:default": [],
+})
+
 # What a test can run under besides itself. The keys are the names in shmq_cc_test(sanitizers = […]); the variant of
 # test X is X_<key>, and carries <key> as a tag (bazel test //... --test_tag_filters=asan).
 #   flags      compiles and links everything below the test, its data (the programs it starts) included
 #   options    the sanitizer's variables. Exit status 99 everywhere: no test expects that from a program it starts
-#   run_under  a command put in front of the test binary
+#   run_under  a command put in front of the test binary; of a script, in front of the programs that it starts
 #   timeout    by size, where the tool is slow; else that of the size
+# A test finds its variant in SHMQ_TEST_VARIANT; tests/support/check.h makes its figures smaller and its patience longer.
+# Not by options are the tools told what to overlook: where one is wrong the test that meets it goes another way, and
+# says why at its place; valgrind.supp is for what happens inside libc.
 _SLOW = {"small": "moderate", "medium": "long", "large": "eternal", "enormous": "eternal"}
 
 VARIANTS = {
@@ -105,10 +115,27 @@ VARIANTS = {
     "valgrind": struct(
         flags = [],
         options = {},
-        run_under = ["valgrind", "-q", "--vgdb=no", "--error-exitcode=99", "--leak-check=full", "--trace-children=yes"],
+        run_under = [
+            "valgrind",
+            "-q",
+            "--vgdb=no",  # no debugger's FIFOs in /tmp
+            "--error-exitcode=99",  # leaks count too, and processes that end by _exit
+            "--leak-check=full",
+            "--trace-children=yes",
+            # The guard against SIGBUS mends what a load or store met and returns to it: then all registers must be right.
+            "--vex-iropt-register-updates=allregs-at-mem-access",
+            "--fair-sched=try",  # it runs one thread at a time: who spins must not starve whom it waits for
+            "--suppressions=$suppressions",
+        ],
         timeout = _SLOW,
     ),
 }
+
+# Every C test runs under every tool, unless its BUILD file says why it cannot or gains nothing.
+_FOR_C = VARIANTS.keys()
+
+# A script starts programs, and they have one thread each: ThreadSanitizer has nothing to compare in them.
+_FOR_SCRIPTS = [variant for variant in VARIANTS if variant != "tsan"]
 
 _COPT = "//command_line_option:copt"
 _LINKOPT = "//command_line_option:linkopt"
@@ -135,14 +162,24 @@ _LAUNCHER = """#!/bin/bash
 runfiles=${{TEST_SRCDIR:-$0.runfiles}}
 symbolizer=$(command -v llvm-symbolizer-19 || command -v llvm-symbolizer)
 traces=external_symbolizer_path=$symbolizer:strip_path_prefix=/proc/self/cwd/
+suppressions=$runfiles/{suppressions}
 export SHMQ_TEST_VARIANT={variant}
 {exports}
-exec {run_under} "$runfiles/{binary}" "$@"
+run_under="{run_under}"
+if [[ -n $run_under ]] && ! command -v "${{run_under%% *}}" >/dev/null; then
+    echo "SKIP: needs ${{run_under%% *}}"
+    exit 0
+fi
+{start}
 """
 
 def _variant_test_impl(ctx):
     variant = VARIANTS[ctx.attr.variant]
     binary = ctx.attr.binary[0][DefaultInfo]  # a transition makes every label a list
+    if ctx.attr.is_script:
+        start = 'SHMQ_RUN_UNDER=$run_under exec "$runfiles/{binary}" "$@"'
+    else:
+        start = 'exec $run_under "$runfiles/{binary}" "$@"'
     launcher = ctx.actions.declare_file(ctx.label.name)
     ctx.actions.write(
         output = launcher,
@@ -151,11 +188,13 @@ def _variant_test_impl(ctx):
             label = "//%s:%s" % (ctx.attr.binary[0].label.package, ctx.attr.binary[0].label.name),
             variant = ctx.attr.variant,
             exports = "\n".join(["export %s=%s:$traces" % item for item in variant.options.items()]),
+            suppressions = ctx.workspace_name + "/" + ctx.file._suppressions.short_path,
             run_under = " ".join(variant.run_under),
-            binary = ctx.workspace_name + "/" + binary.files_to_run.executable.short_path,
+            start = start.format(binary = ctx.workspace_name + "/" + binary.files_to_run.executable.short_path),
         ),
     )
-    runfiles = ctx.runfiles(files = [binary.files_to_run.executable]).merge(binary.default_runfiles)
+    files = [binary.files_to_run.executable, ctx.file._suppressions]
+    runfiles = ctx.runfiles(files = files).merge(binary.default_runfiles)
     environment = {
         key: ctx.expand_location(value, ctx.attr.data)
         for key, value in ctx.attr.test_env.items()
@@ -172,8 +211,10 @@ _variant_test = rule(
     attrs = {
         "binary": attr.label(cfg = _variant_transition, mandatory = True),
         "data": attr.label_list(cfg = _variant_transition, allow_files = True),  # for $(location) in args and env
+        "is_script": attr.bool(),
         "test_env": attr.string_dict(),
         "variant": attr.string(values = VARIANTS.keys(), mandatory = True),
+        "_suppressions": attr.label(default = "//ci/bazel:valgrind.supp", allow_single_file = True),
         "_allowlist_function_transition": attr.label(
             default = "@bazel_tools//tools/allowlists/function_transition_allowlist",
         ),
@@ -189,17 +230,18 @@ def shmq_cc_library(name, copts = [], **kwargs):
         **kwargs
     )
 
-def shmq_cc_binary(name, copts = [], linkopts = [], **kwargs):
+def shmq_cc_binary(name, deps = [], copts = [], linkopts = [], **kwargs):
     """cc_binary with our flags."""
     cc_binary(
         name = name,
+        deps = deps + SANITIZER_DEPS,
         copts = COPTS + copts,
         linkopts = LINKOPTS + linkopts,
         linkstatic = True,
         **kwargs
     )
 
-def _variants(name, sanitizers, size, tags, data, args, env, kwargs):
+def _variants(name, is_script, sanitizers, size, tags, data, args, env, kwargs):
     for variant in sanitizers:
         slow = VARIANTS[variant].timeout
         own = dict(kwargs)
@@ -208,6 +250,7 @@ def _variants(name, sanitizers, size, tags, data, args, env, kwargs):
         _variant_test(
             name = name + "_" + variant,
             binary = ":" + name,
+            is_script = is_script,
             variant = variant,
             data = data,
             args = args,
@@ -228,7 +271,7 @@ def shmq_cc_test(
         tags = [],
         copts = [],
         linkopts = [],
-        sanitizers = ["asan"],
+        sanitizers = _FOR_C,
         **kwargs):
     """A test `name`, and `name_asan` and so on: the same test with everything below it built for that sanitizer.
 
@@ -243,7 +286,7 @@ def shmq_cc_test(
       tags: Bazel's tags; the variants have their own name as one more.
       copts: further compiler options.
       linkopts: further linker options.
-      sanitizers: keys of VARIANTS.
+      sanitizers: keys of VARIANTS; all of them unless there is a reason, which the BUILD file says.
       **kwargs: whatever else cc_test takes and a test rule has too (timeout, shard_count, visibility …).
     """
     cc_test(
@@ -252,7 +295,7 @@ def shmq_cc_test(
         copts = COPTS + copts,
         linkopts = LINKOPTS + linkopts,
         linkstatic = True,
-        deps = deps,
+        deps = deps + SANITIZER_DEPS,
         data = data,
         args = args,
         env = env,
@@ -260,7 +303,7 @@ def shmq_cc_test(
         tags = tags,
         **kwargs
     )
-    _variants(name, sanitizers, size, tags, data, args, env, kwargs)
+    _variants(name, False, sanitizers, size, tags, data, args, env, kwargs)
 
 def shmq_sh_test(
         name,
@@ -270,11 +313,13 @@ def shmq_sh_test(
         env = {},
         size = "small",
         tags = [],
-        sanitizers = ["asan"],
+        sanitizers = _FOR_SCRIPTS,
         **kwargs):
     """A script that tests the programs among its data, and the same with these programs built for each sanitizer.
 
-    Args: as shmq_cc_test.
+    It starts them with the words of SHMQ_RUN_UNDER in front, if that is set: valgrind is for them, not for the script.
+
+    Args: as shmq_cc_test; the default leaves out tsan.
     """
     native.sh_test(
         name = name,
@@ -286,7 +331,7 @@ def shmq_sh_test(
         tags = tags,
         **kwargs
     )
-    _variants(name, sanitizers, size, tags, data, args, env, kwargs)
+    _variants(name, True, sanitizers, size, tags, data, args, env, kwargs)
 
 def shmq_lint_files():
     """The package's C files and shell scripts, for tests/lint (which also checks that no package was forgotten)."""

@@ -9,6 +9,7 @@ Every test takes queue names of its own and looks only for those afterwards, so 
 
 import os
 import secrets
+import shlex
 import signal
 import struct
 import subprocess
@@ -20,24 +21,44 @@ import unittest
 VARIABLES = ("PRODUCER", "CONSUMER", "SHMQCTL", "EVENT_LOOP")
 
 
+WRAPPERS = tempfile.TemporaryDirectory(prefix="shmq-programs-")
+
+
+def wrapped(path):
+    """The program, or a script that becomes it under SHMQ_RUN_UNDER: valgrind, as ci/bazel/defs.bzl sets it."""
+    path = os.path.abspath(path)
+    command = os.environ.get("SHMQ_RUN_UNDER")
+    if not command:
+        return path
+    os.chmod(WRAPPERS.name, 0o755)  # some tests become another user
+    wrapper = os.path.join(WRAPPERS.name, os.path.basename(path))
+    with open(wrapper, "w") as script:
+        script.write('#!/bin/sh\nexec %s %s "$@"\n' % (command, shlex.quote(path)))
+    os.chmod(wrapper, 0o755)
+    return wrapper
+
+
 def programs():
     """The programs' paths, from the environment or the command line, which then starts with them."""
     while len(sys.argv) > 1 and os.path.basename(sys.argv[1]).upper() in VARIABLES and os.path.isfile(sys.argv[1]):
         path = sys.argv.pop(1)
         os.environ[os.path.basename(path).upper()] = path
-    return [os.path.abspath(os.environ[variable]) if variable in os.environ else None for variable in VARIABLES]
+    return [wrapped(os.environ[variable]) if variable in os.environ else None for variable in VARIABLES]
 
 
 PRODUCER, CONSUMER, SHMQCTL, EVENT_LOOP = programs()
 SEED = int(os.environ.get("SEED", secrets.randbelow(2**32)))
 
 SHM = "/dev/shm"
-LIMIT_S = 30  # nothing here takes longer unless it hangs
-NOTICE_S = 2  # a death must be noticed sooner
 MAX_MESSAGE = 1024 * 1024 // 4  # of a queue of the default size
 
 DONE, FAILURE, USAGE, TIMEOUT, PEER, DAMAGE = 0, 1, 2, 3, 4, 5
-SLOW_BUILD = "SHMQ_TEST_VARIANT" in os.environ  # a sanitizer's or valgrind's processor time says nothing
+VARIANT = os.environ.get("SHMQ_TEST_VARIANT", "")  # as ci/bazel/defs.bzl names it
+SLOW_BUILD = VARIANT != ""  # a sanitizer's or valgrind's processor time says nothing
+LATER = {"valgrind": 10}.get(VARIANT, 1)  # to start a program under it takes a second
+LIMIT_S = 30 * LATER  # nothing here takes longer unless it hangs
+NOTICE_S = 2 * LATER  # a death must be noticed sooner
+LACKING = ("signal",) if VARIANT == "valgrind" else ()  # notifiers: it knows no pidfds
 
 
 def until(condition, what):

@@ -19,7 +19,17 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LIMIT_SECONDS = 240, EXIT_FAILED = 1, EXIT_SKIPPED = 77 };
+#if defined __has_feature /* clang's; gcc has no MemorySanitizer */
+#if __has_feature(memory_sanitizer)
+#define CHECK_SEES_UNINITIALIZED 1
+#include <sanitizer/msan_interface.h>
+#endif
+#endif
+#ifndef CHECK_SEES_UNINITIALIZED
+#define CHECK_SEES_UNINITIALIZED 0
+#endif
+
+enum { LIMIT_SECONDS = 240, EXIT_FAILED = 1, EXIT_SKIPPED = 77, EXIT_REPORTED = 99 /* by a tool: ci/bazel/defs.bzl */ };
 
 static struct check_test *first_test;
 static struct check_test **last_test = &first_test;
@@ -146,8 +156,11 @@ void check_join(pid_t child) {
 }
 
 void check_kill(pid_t child) {
-    if (kill(child, SIGKILL) != 0 || waitpid(child, NULL, 0) != child)
+    int status = 0;
+    if (kill(child, SIGKILL) != 0 || waitpid(child, &status, 0) != child)
         check_fail(__FILE__, __LINE__, "cannot kill a child: %s", strerror(errno));
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_REPORTED)
+        check_fail(__FILE__, __LINE__, "a child that was to be killed had ended with a tool's report");
 }
 
 static int64_t milliseconds(const struct timespec *time) {
@@ -165,6 +178,46 @@ int64_t check_cpu_ms(void) {
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
     return milliseconds(&now);
 }
+
+/* ---- Slow tools ---------------------------------------------------------------------------- */
+
+/* By enum check_tool. asan does everything as without a tool: it is fast, and finds most. The others were measured with
+ * tests that stream (ring_test, two_process_test) and that open and close (life_cycle_test): tsan 3 to 6 times slower,
+ * msan 2 to 4 times, valgrind 20 to 60 times, since it runs one thread at a time besides. `fewer` keeps most tests under
+ * half a minute (what it cannot make fewer are processes: life_cycle_test and many_test take longer under valgrind).
+ * `later` is less, for what waits is not all computing; it leaves room for a machine that does other things too. */
+static const struct {
+    const char *name;
+    int fewer, later;
+} TOOLS[] = {{"", 1, 1}, {"asan", 1, 1}, {"tsan", 5, 2}, {"msan", 4, 2}, {"valgrind", 40, 10}};
+
+enum check_tool check_tool(void) {
+    const char *name = getenv("SHMQ_TEST_VARIANT");
+    for (size_t tool = CHECK_ASAN; name != NULL && tool < sizeof TOOLS / sizeof TOOLS[0]; tool++)
+        if (strcmp(name, TOOLS[tool].name) == 0) return (enum check_tool)tool;
+    return CHECK_PLAIN;
+}
+
+int check_scaled(int count) {
+    const int fewer = TOOLS[check_tool()].fewer;
+    return (count + fewer - 1) / fewer;
+}
+
+int check_late(int ms) { return ms * TOOLS[check_tool()].later; }
+
+void check_initialized(const void *memory, size_t bytes) {
+#if CHECK_SEES_UNINITIALIZED
+    const ssize_t at = (ssize_t)__msan_test_shadow(memory, bytes);
+    if (at < 0) return;
+    __msan_print_shadow((const char *)memory + at, 8);
+    check_fail(__FILE__, __LINE__, "byte %zd of %zu was stored without a value", at, bytes);
+#else
+    (void)memory;
+    (void)bytes;
+#endif
+}
+
+/* ---- Leaks --------------------------------------------------------------------------------- */
 
 int check_descriptors(void) {
     int count = 0;

@@ -109,6 +109,21 @@ void check_kill(pid_t child);
 int64_t check_now_ms(void);
 int64_t check_cpu_ms(void);
 
+/* What the test runs under, as ci/bazel/defs.bzl names it (VARIANTS). The tools make code 2 to 50 times slower. So a test
+ * writes its figures as they are without one, and passes them through these:
+ *     check_scaled  how often it does something, and how much it wants to have seen of it; never less than 1
+ *     check_late    milliseconds that something must not take, or must be given; not what it takes at least
+ * Under a slow tool a limit may then be too long to catch what it is for, such as a slice for a lost wake-up: that is what
+ * the test without a tool is for. check_tool() is asked only where a tool cannot do what is tested; say what and why. */
+enum check_tool { CHECK_PLAIN, CHECK_ASAN, CHECK_TSAN, CHECK_MSAN, CHECK_VALGRIND };
+enum check_tool check_tool(void);
+int check_scaled(int count);
+int check_late(int ms);
+
+/* Under MemorySanitizer: fails if one of these bytes was stored by us and never given a value. Memory that others see
+ * must not have any: it would show them what our stack or heap held before. Else nothing. */
+void check_initialized(const void *memory, size_t bytes);
+
 /* How many descriptors and mappings this process has now: for tests of leaks. */
 int check_descriptors(void);
 int check_mappings(void);

@@ -24,19 +24,24 @@ const struct notifier_row *notifier_now = &NOTIFIERS[SHMQ_NOTIFY_SEM];
 
 bool notifier_works_here(const struct notifier_row *row) {
     if (row->kind != SHMQ_NOTIFY_SIGNAL) return true;
+    if (check_tool() == CHECK_VALGRIND) return false; /* 3.19 has no pidfds, and says so on half a page each time */
     const int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
     if (self >= 0) close(self);
     return self >= 0;
 }
 
 void notifier_for_each(void (*body)(const char *name), bool everywhere) {
+    /* A regular file makes a difference to the queue, and to a notifier with a doorbell beside it: where a process takes a
+     * tenth of a second, once for the queue is enough. */
+    const bool is_slow = check_tool() == CHECK_VALGRIND;
     for (size_t row = 0; row < NOTIFIERS_COUNT; row++) {
+        const bool differs = row == SHMQ_NOTIFY_SEM || row == SHMQ_NOTIFY_FIFO;
         if (!notifier_works_here(&NOTIFIERS[row])) continue;
         notifier_now = &NOTIFIERS[row];
         check_note("notifier %s", notifier_now->name);
         body(check_name(notifier_now->name));
         check_note("notifier %s", notifier_now->name);
-        if (everywhere) body("./q");
+        if (everywhere && (!is_slow || differs)) body("./q");
     }
     notifier_now = &NOTIFIERS[SHMQ_NOTIFY_SEM];
     check_note("%s", "");

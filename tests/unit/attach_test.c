@@ -115,7 +115,8 @@ static void remove_doorbells(const char *name, const struct header *header) {
 }
 
 static void try_header(const char *name, int fd, const struct header *header, const struct header *sound) {
-    const int error = verdict(header, sound);
+    int error = verdict(header, sound);
+    if (error == 0 && !notifier_works_here(&NOTIFIERS[header->notify])) error = ENOTSUP;
     CHECK(pwrite(fd, header, sizeof *header, 0) == sizeof *header);
     if (error != 0) {
         check_refused(name, 0, NULL, error);
@@ -208,6 +209,7 @@ TEST_EVERYWHERE(a_header_that_agrees_with_itself_must_still_be_a_queues) {
 }
 
 TEST(a_queue_too_large_for_the_address_space_is_refused) {
+    if (check_tool() == CHECK_VALGRIND) check_skip("valgrind's own mmap says EINVAL here, the kernel's ENOMEM");
     const char *name = check_name("q");
     make_queue(name);
     int fd = raw_open(name);
@@ -398,7 +400,7 @@ TEST(a_shared_memory_object_may_have_a_name_of_255_bytes) {
 /* From here on this process sees its own, small file system at `directory`. */
 static void mount_small(const char *directory, unsigned long flags, const char *options) {
     const int spaces = geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER;
-    if (unshare(spaces) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (unshare(spaces) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("small", directory, "tmpfs", flags, options) != 0)
         check_skip("cannot mount a file system here: %s", strerror(errno));
 }
@@ -427,7 +429,7 @@ static void try_full(const char *name, const char *directory, const char *ballas
         CHECK_EQUAL(free_bytes(directory), room);
         check_refused(name, 0, NULL, ENOENT);
     }
-    CHECK(check_now_ms() - start < 10000);
+    CHECK(check_now_ms() - start < check_late(10000));
     make_queue(name);
     check_works(name);
     CHECK(shmq_unlink(name) == 0);
@@ -454,13 +456,14 @@ TEST(what_cannot_fit_does_not_fill_the_file_system_first) {
     struct rusage before, after;
     CHECK(getrusage(RUSAGE_SELF, &before) == 0);
     const struct shmq_attr attr = {.capacity = 64 << 20};
-    for (int count = 0; count < 50; count++)
+    const int times = check_scaled(50);
+    for (int count = 0; count < times; count++)
         check_refused("./small/q", O_CREAT, &attr, ENOSPC);
     CHECK(getrusage(RUSAGE_SELF, &after) == 0);
-    /* To allocate and free 64 MiB takes 20 ms and more, each time. */
+    /* To allocate and free 64 MiB takes 20 ms and more, and it was refused to both ends. */
     const int64_t system_ms = (after.ru_stime.tv_sec - before.ru_stime.tv_sec) * 1000 +
                               (after.ru_stime.tv_usec - before.ru_stime.tv_usec) / 1000;
-    CHECK(system_ms < 500);
+    CHECK(system_ms < check_late(10 * times));
     CHECK_EQUAL(free_bytes("small"), room);
     CHECK(umount("small") == 0);
     CHECK(rmdir("small") == 0);
@@ -493,7 +496,7 @@ TEST(both_ends_may_come_at_once_though_there_is_room_for_one_queue_only) {
     CHECK(mkdir("small", 0700) == 0);
     mount_small("small", 0, "size=48m");
     struct crowd *crowd = check_shared(sizeof *crowd);
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < check_scaled(ROUNDS); round++) {
         check_note("round %d", round);
         pid_t producer = check_spawn(produce_in_a_crowd, crowd);
         open_in_a_crowd(crowd, SHMQ_CONSUMER);

@@ -160,7 +160,7 @@ static void check_notice(struct trial *trial) {
     CHECK(waitpid(trial->pid, &status, 0) == trial->pid);
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
         check_fail(__FILE__, __LINE__, "the victim ended with wait status 0x%x", status);
-    CHECK(took_ms < NOTICE_MS);
+    CHECK(took_ms < check_late(NOTICE_MS));
     if (took_ms > trial->worst_ms) trial->worst_ms = took_ms;
     trial->total_ms += took_ms;
 }
@@ -270,7 +270,7 @@ static struct trial *new_trials(const struct notifier_row *row, enum shmq_end vi
             .notify = row->kind,
             .stream = {check_random(), STREAM_UNIQUE, 512, at / 2 % 2 == 1},
             .first = at,
-            .last_messages = LAST_MESSAGES,
+            .last_messages = check_scaled(LAST_MESSAGES),
         };
         snprintf(trial->file, sizeof trial->file, "./%s%d", row->name, at);
         trial->name = at % 2 == 0 ? check_name(trial->file + 2) : trial->file;
@@ -291,20 +291,21 @@ static void report(const struct notifier_row *row, enum shmq_end victim, const s
     printf("deaths: notifier=%s victim=%s trials=%d hung=%d worst_notice_ms=%lld\n", row->name, VICTIMS[victim], deaths,
            hung, (long long)worst_ms);
     if (row->survives) CHECK_EQUAL(hung, 0);
-    if (row->notices) CHECK(total_ms / deaths < AT_ONCE_MS);
+    if (row->notices) CHECK(total_ms / deaths < check_late(AT_ONCE_MS));
 }
 
 /* Where a death may hang the queue, each gets one of its own, and all sleep at once. Those that
  * burn a core: not all at once. */
 static void kill_ends(const struct notifier_row *row, enum shmq_end victim) {
-    const int deaths = row->survives || getenv("SHMQ_LONG") != NULL ? DEATHS : DEATHS_SHORT;
+    const int wanted = check_scaled(row->survives || getenv("SHMQ_LONG") != NULL ? DEATHS : DEATHS_SHORT);
     const int at_once = !row->survives ? DEATHS_SHORT : row->sleeps ? QUEUES : 2;
-    const int queues = row->survives ? at_once : deaths;
+    const int queues = !row->survives || wanted < at_once ? wanted : at_once;
+    const int deaths = wanted / queues * queues;
     check_note("notifier %s, victim %s", row->name, VICTIMS[victim]);
     struct trial *trials = new_trials(row, victim, queues);
     for (int at = 0; at < queues; at++)
         trials[at].rounds = deaths / queues;
-    run_trials(trials, queues, at_once, row->survives ? PATIENCE_MS : HUNG_MS);
+    run_trials(trials, queues, at_once, check_late(row->survives ? PATIENCE_MS : HUNG_MS));
     report(row, victim, trials, queues, deaths);
 }
 
@@ -326,8 +327,8 @@ TEST(without_deaths_even_a_notifier_that_does_not_survive_them_never_hangs) {
             struct trial *trials = new_trials(&NOTIFIERS[row], (enum shmq_end)victim, TRIALS);
             check_note("notifier %s, no death", NOTIFIERS[row].name);
             for (int at = 0; at < TRIALS; at++)
-                trials[at].last_messages = MESSAGES;
-            run_trials(trials, TRIALS, 4, PATIENCE_MS);
+                trials[at].last_messages = check_scaled(MESSAGES);
+            run_trials(trials, TRIALS, 4, check_late(PATIENCE_MS));
             for (int at = 0; at < TRIALS; at++)
                 CHECK(!trials[at].hung);
         }

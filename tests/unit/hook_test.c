@@ -176,7 +176,7 @@ TEST_NOTIFIERS(the_death_of_a_peer_that_came_while_we_lay_down_is_noticed) {
     if (!notifier_now->survives) return;
     for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++)
         for (int moment = BEFORE_WANT; moment < MOMENTS; moment++) {
-            const int limit_ms = notifier_now->notices ? AT_ONCE_MS : NOTICE_MS;
+            const int limit_ms = check_late(notifier_now->notices ? AT_ONCE_MS : NOTICE_MS);
             int64_t best_ms = INT64_MAX;
             check_note("notifier %s, end %d, moment %d", notifier_now->name, end, moment);
             if (!notifier_now->notices && moment != BEFORE_TICKET) continue;
@@ -199,7 +199,7 @@ static void loop_hears_of_death(const char *name, enum shmq_end end, enum moment
     CHECK_EQUAL(shmq_arm(sleeper.q), 0);
     clear_hook();
     if (moment > BEFORE_TICKET) { /* it has rung */
-        CHECK_EQUAL(poll(&polled, 1, NOTICE_MS), 1);
+        CHECK_EQUAL(poll(&polled, 1, check_late(NOTICE_MS)), 1);
         CHECK_EQUAL(shmq_arm(sleeper.q), 0);
     }
     CHECK_EQUAL(poll(&polled, 1, 0), 0);
@@ -374,7 +374,7 @@ static void tell_of_update(int access, const void *address, size_t bytes, void *
 static void *wait_for_lock(void *argument) {
     struct scene *scene = argument;
     set_hook(tell_of_update, scene);
-    scene->error = pass_one(scene->waiter, NEVER_MS) == 0 ? 0 : errno;
+    scene->error = pass_one(scene->waiter, check_late(NEVER_MS)) == 0 ? 0 : errno;
     return NULL;
 }
 
@@ -395,7 +395,7 @@ TEST(a_newcomer_in_the_slot_of_a_dead_holder_wakes_who_waits_for_the_lock) {
     for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++) {
         struct race race = {.best_ms = INT64_MAX};
         check_note("end %d", end);
-        for (int round = 0; round < ROUNDS && race.best_ms > AT_ONCE_MS; round++) {
+        for (int round = 0; round < ROUNDS && race.best_ms > check_late(AT_ONCE_MS); round++) {
             struct scene scene = new_scene(check_name("q"), (enum shmq_end)end);
             pthread_t waiter;
             CHECK(pthread_create(&waiter, NULL, wait_for_lock, &scene) == 0);
@@ -406,7 +406,8 @@ TEST(a_newcomer_in_the_slot_of_a_dead_holder_wakes_who_waits_for_the_lock) {
             scene.successor = enter(scene.name, scene.end, BOTH);
             end_race(&race, waiter, &scene);
         }
-        if (race.best_ms > AT_ONCE_MS) check_fail(__FILE__, __LINE__, "woken after %d ms at best", (int)race.best_ms);
+        if (race.best_ms > check_late(AT_ONCE_MS))
+            check_fail(__FILE__, __LINE__, "woken after %d ms at best", (int)race.best_ms);
     }
 }
 
@@ -427,7 +428,7 @@ static void let_waiter_announce_itself(int access, const void *address, size_t b
     if (announcement->made || access != SHARED_UPDATE) return;
     announcement->made = true;
     CHECK(pthread_create(&announcement->waiter, NULL, wait_for_lock, scene) == 0);
-    const int64_t until_ms = check_now_ms() + NEVER_MS;
+    const int64_t until_ms = check_now_ms() + check_late(NEVER_MS);
     while ((atomic_load(&scene->waiter->own->lock) & WAITERS) == 0) {
         CHECK(check_now_ms() < until_ms);
         nap_ms(1);
@@ -441,7 +442,7 @@ TEST(who_begins_to_wait_while_a_newcomer_inherits_the_lock_is_woken) {
         struct announcement announcement = {.race = {.best_ms = INT64_MAX}};
         struct scene *scene = &announcement.scene;
         check_note("end %d", end);
-        for (int round = 0; round < ROUNDS && announcement.race.best_ms > AT_ONCE_MS; round++) {
+        for (int round = 0; round < ROUNDS && announcement.race.best_ms > check_late(AT_ONCE_MS); round++) {
             *scene = new_scene(check_name("q"), (enum shmq_end)end);
             announcement.made = false;
             check_kill(scene->holder);
@@ -451,7 +452,7 @@ TEST(who_begins_to_wait_while_a_newcomer_inherits_the_lock_is_woken) {
             CHECK(announcement.made);
             end_race(&announcement.race, announcement.waiter, scene);
         }
-        CHECK(announcement.race.best_ms <= AT_ONCE_MS);
+        CHECK(announcement.race.best_ms <= check_late(AT_ONCE_MS));
     }
 }
 

@@ -231,10 +231,12 @@ static void hold_party(const char *name, unsigned flags, uint32_t each) {
 
 TEST_NOTIFIERS_EVERYWHERE(every_message_of_many_producers_reaches_one_of_many_consumers) {
     for (unsigned flags = 0; flags <= BOTH; flags++)
-        hold_party(name, flags, notifier_now->sleeps ? MOST : MOST / 8);
+        hold_party(name, flags, (uint32_t)check_scaled(notifier_now->sleeps ? MOST : MOST / 8));
 }
 
-TEST(many_ends_share_a_stream_with_checksums) { hold_party(check_name("q"), BOTH | SHMQ_CHECKSUM, MOST); }
+TEST(many_ends_share_a_stream_with_checksums) {
+    hold_party(check_name("q"), BOTH | SHMQ_CHECKSUM, (uint32_t)check_scaled(MOST));
+}
 
 /* ---- Slots --------------------------------------------------------------------------------- */
 
@@ -444,7 +446,8 @@ static void check_waits(shmq *q) {
     const int64_t start = check_now_ms();
     CHECK_FAILS(pass_one(q, SHORT_MS), ETIMEDOUT);
     const int64_t took = check_now_ms() - start;
-    if (took < SHORT_MS || took > LATE_MS) check_fail(__FILE__, __LINE__, "a time-out of 60 ms took %d", (int)took);
+    if (took < SHORT_MS || took > check_late(LATE_MS))
+        check_fail(__FILE__, __LINE__, "a time-out of 60 ms took %d", (int)took);
 }
 
 static int let_go(shmq *q) { return q->end == SHMQ_PRODUCER ? shmq_commit(q, 8) : shmq_release(q); }
@@ -466,7 +469,7 @@ static void hold_and_let_go(struct scene *scene) {
     CHECK(pthread_create(&thread, NULL, let_go_soon, scene->two) == 0);
     const int64_t start = check_now_ms();
     CHECK(pass_one(scene->one, -1) == 0);
-    CHECK(check_now_ms() - start < TAKE_OVER_MS); /* woken, not found by a slice */
+    CHECK(check_now_ms() - start < check_late(TAKE_OVER_MS)); /* woken, not found by a slice */
     CHECK(pthread_join(thread, NULL) == 0);
     CHECK(!is_locked(scene->one));
 }
@@ -497,7 +500,7 @@ static void wake_in_turn(struct scene *scene) {
         for (int at = 0; at < 3; at++) /* as many messages, and as much room, as before */
             CHECK(pass_one(scene->peer, 0) == 0);
     }
-    CHECK(best_ms <= AT_ONCE_MS);
+    CHECK(best_ms <= check_late(AT_ONCE_MS));
     leave(third);
 }
 
@@ -624,7 +627,7 @@ static void pass_in_time(shmq *q, int64_t since_ms) {
     CHECK(pass_one(q, -1) == 0);
     const int64_t took_ms = check_now_ms() - since_ms;
     if (took_ms > worst_ms) worst_ms = took_ms;
-    CHECK(took_ms < 10 * TAKE_OVER_MS);
+    CHECK(took_ms < check_late(10 * TAKE_OVER_MS));
 }
 
 struct killing {
@@ -657,7 +660,7 @@ static void kill_holder(struct scene *scene) {
         const int64_t took_ms = check_now_ms();
         CHECK(pthread_join(thread, NULL) == 0);
         if (took_ms - killing.at_ms > worst_ms) worst_ms = took_ms - killing.at_ms;
-        CHECK(took_ms - killing.at_ms < 10 * TAKE_OVER_MS);
+        CHECK(took_ms - killing.at_ms < check_late(10 * TAKE_OVER_MS));
     }
     /* A new end in the slot of the dead holder that calls nothing is in nobody's way. */
     check_kill(new_mortal(holder));
@@ -686,7 +689,7 @@ static void stop_holder(struct scene *scene) {
     const int64_t start = check_now_ms();
     shmq *newcomer = enter(scene->name, scene->end, BOTH); /* who comes and goes needs no lock */
     leave(newcomer);
-    CHECK(check_now_ms() - start < SOON_MS * 5);
+    CHECK(check_now_ms() - start < check_late(SOON_MS * 5));
     CHECK(kill(pid, SIGCONT) == 0);
     CHECK(pass_one(scene->two, -1) == 0);
     check_join(pid);
@@ -826,7 +829,7 @@ TEST(an_event_loop_serves_a_side_of_its_own_only) {
             CHECK(!is_readable(alone, 0));
             for (int count = 0; count < (end == SHMQ_PRODUCER ? 40 : 1); count++)
                 CHECK(pass_one(many[at], 0) == 0);
-            CHECK(is_readable(alone, LATE_MS));
+            CHECK(is_readable(alone, check_late(LATE_MS)));
             CHECK_EQUAL(shmq_arm(alone), 1);
             while (pass_one(alone, 0) == 0)
                 continue;
@@ -834,7 +837,7 @@ TEST(an_event_loop_serves_a_side_of_its_own_only) {
         leave(many[0]);
         if (shmq_arm(alone) == 0) CHECK(!is_readable(alone, SHORT_MS) || shmq_arm(alone) == 0); /* one lives */
         leave(many[1]);
-        CHECK(is_readable(alone, LATE_MS));
+        CHECK(is_readable(alone, check_late(LATE_MS)));
         CHECK_FAILS(pass_one(alone, 0), EPIPE);
         leave(alone);
         remove_queue(name);
@@ -882,7 +885,7 @@ TEST_NOTIFIERS(a_signal_handler_interrupts_a_drain) {
     interrupt_soon();
     const int64_t start_ms = check_now_ms();
     CHECK_FAILS(shmq_drain(scene.one, -1), EINTR); /* naps between its looks, whatever the notifier */
-    CHECK(check_now_ms() - start_ms < SECOND_MS);
+    CHECK(check_now_ms() - start_ms < check_late(SECOND_MS));
     CHECK(!is_locked(scene.one));
     CHECK(pass_one(scene.peer, 0) == 0);
     CHECK(shmq_drain(scene.one, 0) == 0);

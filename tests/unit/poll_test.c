@@ -19,9 +19,10 @@ enum {
     NOTICE_MS = 2000, /* far less is needed; a lost wake-up never comes */
     QUIET_MS = 30,
     MAX_MESSAGE = 1000,
-    SMALL = 8,
-    ROUNDS = 100000
+    SMALL = 8
 };
+
+static int rounds(void) { return check_scaled(100000); }
 
 static shmq *enter_with(const char *name, enum shmq_end end, enum shmq_notify kind) {
     const struct shmq_attr attr = {.capacity = 4096, .max_message = MAX_MESSAGE, .notify = kind};
@@ -132,7 +133,7 @@ TEST_LOOPS(an_armed_consumer_is_woken_by_every_message, SHMQ_CONSUMER) {
     for (int round = 0; round < 3; round++) {
         arm_in_vain(s, s->consumer);
         put(s->producer, SMALL);
-        CHECK(wakes(&s->loop, NOTICE_MS));
+        CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
         CHECK_EQUAL(shmq_arm(s->consumer), 1);
         take(s->consumer);
     }
@@ -155,13 +156,13 @@ TEST_LOOPS(arming_twice_is_arming, SHMQ_CONSUMER) {
     arm_in_vain(s, s->consumer);
     arm_in_vain(s, s->consumer);
     put(s->producer, SMALL);
-    CHECK(wakes(&s->loop, NOTICE_MS));
+    CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
     take(s->consumer);
     put(s->producer, SMALL); /* not armed since: whatever is told now */
     take(s->consumer);
     arm_in_vain(s, s->consumer);
     put(s->producer, SMALL);
-    CHECK(wakes(&s->loop, NOTICE_MS));
+    CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
 }
 
 TEST_LOOPS(a_wait_after_arming_is_a_wait, SHMQ_CONSUMER) {
@@ -171,21 +172,21 @@ TEST_LOOPS(a_wait_after_arming_is_a_wait, SHMQ_CONSUMER) {
     CHECK_FAILS(shmq_recv(s->consumer, message, sizeof message, 10), ETIMEDOUT);
     arm_in_vain(s, s->consumer);
     put(s->producer, SMALL);
-    CHECK(wakes(&s->loop, NOTICE_MS));
+    CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
     CHECK(shmq_recv(s->consumer, message, sizeof message, -1) == SMALL);
 }
 
 TEST_LOOPS(an_armed_consumer_is_woken_when_its_producer_closes, SHMQ_CONSUMER) {
     arm_in_vain(s, s->consumer);
     leave(s->producer);
-    CHECK(wakes(&s->loop, NOTICE_MS));
+    CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
     CHECK_EQUAL(shmq_arm(s->consumer), 1);
     CHECK_FAILS(shmq_recv(s->consumer, NULL, 0, 0), EPIPE);
     CHECK_EQUAL(shmq_arm(s->consumer), 1); /* still gone */
     s->producer = enter(s->name, SHMQ_PRODUCER);
     arm_in_vain(s, s->consumer); /* and here is the next */
     put(s->producer, SMALL);
-    CHECK(wakes(&s->loop, NOTICE_MS));
+    CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
     take(s->consumer);
 }
 
@@ -201,7 +202,7 @@ TEST_LOOPS(a_consumer_that_is_alone_is_woken_by_whoever_comes, SHMQ_CONSUMER) {
     s->producer = enter(s->name, SHMQ_PRODUCER);
     CHECK_EQUAL(shmq_arm(s->consumer), 0);
     put(s->producer, SMALL);
-    CHECK(wakes(&s->loop, NOTICE_MS));
+    CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
     take(s->consumer);
 }
 
@@ -214,7 +215,7 @@ TEST_LOOPS(an_armed_producer_is_woken_by_room_for_the_longest_message, SHMQ_PROD
         fill(s->producer, 0);
         arm_in_vain(s, s->producer);
         take(s->consumer);
-        CHECK(wakes(&s->loop, NOTICE_MS));
+        CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
         CHECK_EQUAL(shmq_arm(s->producer), 1);
         put(s->producer, MAX_MESSAGE);
         CHECK_EQUAL(shmq_arm(s->producer), 0);
@@ -233,7 +234,7 @@ TEST_LOOPS(an_armed_producer_is_not_woken_by_less_room, SHMQ_PRODUCER) {
     }
     CHECK(!wakes(&s->loop, QUIET_MS));
     take(s->consumer);
-    CHECK(wakes(&s->loop, NOTICE_MS));
+    CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
     CHECK_EQUAL(shmq_arm(s->producer), 1);
     put(s->producer, MAX_MESSAGE);
 }
@@ -243,7 +244,7 @@ TEST_LOOPS(an_armed_producer_is_woken_when_its_consumer_closes, SHMQ_PRODUCER) {
     arm_in_vain(s, s->producer);
     leave(s->consumer);
     s->consumer = NULL;
-    CHECK(wakes(&s->loop, NOTICE_MS));
+    CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
     CHECK_EQUAL(shmq_arm(s->producer), 1);
     CHECK_FAILS(shmq_send(s->producer, "", MAX_MESSAGE, 0), EPIPE);
 }
@@ -281,7 +282,7 @@ static void outlive(struct scene *s, enum shmq_end end, shmq **peer, shmq *q) {
     check_wait(&victim->ready, 1);
     arm_in_vain(s, q);
     check_kill(child);
-    CHECK(wakes(&s->loop, NOTICE_MS));
+    CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
     CHECK_EQUAL(shmq_arm(q), 1);
 }
 
@@ -310,7 +311,7 @@ static void hurry(void *argument) {
     struct duel *duel = argument;
     const enum shmq_end end = duel->armed == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER;
     shmq *q = enter(duel->name, end);
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < rounds(); round++) {
         while (atomic_load(&duel->done) != round)
             shared_pause();
         for (uint64_t pause = check_below(400); pause > 0; pause--)
@@ -320,7 +321,7 @@ static void hurry(void *argument) {
         else
             take(q);
     }
-    while (atomic_load(&duel->done) != ROUNDS)
+    while (atomic_load(&duel->done) != rounds())
         shared_pause();
     leave(q);
 }
@@ -340,15 +341,15 @@ static void fight(enum way way, enum shmq_end end) {
     if (end == SHMQ_PRODUCER) fill(q, MAX_MESSAGE);
     int slept = 0, armed;
     pid_t child = check_spawn(hurry, duel);
-    for (int round = 0; round < ROUNDS; atomic_store(&duel->done, ++round))
+    for (int round = 0; round < rounds(); atomic_store(&duel->done, ++round))
         while (!try_step(q, end)) {
             CHECK_EQUAL(errno, EAGAIN);
             CHECK((armed = shmq_arm(q)) >= 0);
-            if (armed == 0) CHECK(wakes(&loop, NOTICE_MS));
+            if (armed == 0) CHECK(wakes(&loop, check_late(NOTICE_MS)));
             slept += armed == 0;
         }
-    printf("        %s: armed %d times and slept in %d rounds\n", WAY[way], slept, ROUNDS);
-    CHECK(slept > ROUNDS / 10);
+    printf("        %s: armed %d times and slept in %d rounds\n", WAY[way], slept, rounds());
+    CHECK(slept > rounds() / 10);
     end_loop(&loop);
     check_join(child);
     leave(q);
@@ -412,14 +413,14 @@ TEST_LOOPS(bytes_that_others_write_into_the_fifo_are_thrown_away, SHMQ_CONSUMER)
         while (write(fd, garbage, sizeof garbage) > 0)
             continue;
         int looks = 0;
-        CHECK(wakes(&s->loop, NOTICE_MS));
+        CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
         put(s->producer, SMALL); /* it may be asleep; but its FIFO is full */
         take(s->consumer);
         do
             CHECK(shmq_arm(s->consumer) == 0 && looks++ < LOOKS);
         while (wakes(&s->loop, QUIET_MS));
         put(s->producer, SMALL);
-        CHECK(wakes(&s->loop, NOTICE_MS));
+        CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
         take(s->consumer);
     }
     CHECK(close(fd) == 0);

@@ -205,7 +205,7 @@ static void consume(struct twins *twins, struct model *model) {
 static void ring_against_model(enum start start) {
     static struct model model;
     fill_pool();
-    for (uint64_t round = 0; round < OPERATIONS / ROUND; round++) {
+    for (uint64_t round = 0; round < (uint64_t)check_scaled(OPERATIONS / ROUND); round++) {
         struct twins twins;
         new_round(&model, start, round);
         twins_new(&twins, model.capacity, model.max_message, model.head);
@@ -488,7 +488,7 @@ static void operations_against_model(enum start start) {
     static struct model model;
     static struct world world;
     fill_pool();
-    for (uint64_t round = 0; round < OPERATIONS / ROUND; round++) {
+    for (uint64_t round = 0; round < (uint64_t)check_scaled(OPERATIONS / ROUND); round++) {
         new_round(&model, start, round);
         world_new(&world, model.capacity, model.max_message, model.head,
                   round % 2 == 0 ? SHMQ_NOTIFY_SEM : SHMQ_NOTIFY_SPIN);
@@ -710,7 +710,7 @@ TEST(a_cursor_that_moves_back_a_little_is_no_less_a_lie) {
 
 TEST(a_cursor_of_random_value_is_believed_when_possible_and_else_refused) {
     static struct world world;
-    for (int round = 0; round < 50000; round++) {
+    for (int round = 0; round < check_scaled(50000); round++) {
         const enum shmq_end victim = (enum shmq_end)check_below(2);
         scene(&world, check_random() & ~(uint64_t)7, 1);
         const uint64_t own = world.page[victim].cursor;
@@ -965,7 +965,7 @@ TEST(garbage_in_the_doorbells_harms_no_message) {
     static struct model model;
     static struct world world;
     fill_pool();
-    for (uint64_t round = 0; round < 24; round++) {
+    for (uint64_t round = 0; round < (check_tool() <= CHECK_ASAN ? 24 : 12); round++) { /* each capacity, with both */
         new_round(&model, START_ANYWHERE, round);
         world_new(&world, model.capacity, model.max_message, model.head, notifiers[round % 2]);
         for (int turn = 0; turn < ROUND; turn++) {
@@ -983,7 +983,7 @@ TEST(garbage_in_the_doorbells_costs_no_time_out) {
     enum { WAIT_MS = 20, WAITS = 3 };
     static struct world world;
     unsigned char message[SCENE_MAX] = "";
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 2 * check_scaled(10); round++) {
         world_new(&world, SCENE_CAPACITY, SCENE_MAX, 0, notifiers[round % 2]);
         shmq *producer = world.end[SHMQ_PRODUCER], *consumer = world.end[SHMQ_CONSUMER];
         scribble(&world, SHMQ_PRODUCER);
@@ -995,7 +995,7 @@ TEST(garbage_in_the_doorbells_costs_no_time_out) {
         CHECK_FAILS(shmq_drain(producer, WAIT_MS), ETIMEDOUT);
         const int64_t took = check_now_ms() - start;
         CHECK(took >= WAITS * WAIT_MS - 1);
-        CHECK(took < 10 * WAITS * WAIT_MS);
+        CHECK(took < check_late(10 * WAITS * WAIT_MS));
         world_free(&world);
     }
 }
@@ -1008,7 +1008,7 @@ TEST(a_consumer_survives_anything_that_a_producer_can_write) {
     unsigned char buffer[RECORD_MAX];
     int refused = 0, taken = 0;
     fill_pool();
-    for (int round = 0; round < 20000; round++) {
+    for (int round = 0; round < check_scaled(20000); round++) {
         bool poisoned = false;
         record_scene(&world, check_random() & ~(uint64_t)7, check_below(RECORD_MAX + 1), 24);
         for (int turn = 0; turn < 8; turn++) {
@@ -1026,7 +1026,7 @@ TEST(a_consumer_survives_anything_that_a_producer_can_write) {
         refused += poisoned;
         world_free(&world);
     }
-    CHECK(refused > 1000 && taken > 1000);
+    CHECK(refused > check_scaled(1000) && taken > check_scaled(1000));
 }
 
 /* ---- The ABI on disk ----------------------------------------------------------------------- */

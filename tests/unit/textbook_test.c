@@ -127,7 +127,7 @@ TEST_EVERYWHERE(race_between_creating_and_sizing) {
     observer->name = name;
     pid_t child = check_spawn(observe, observer);
     check_wait(&observer->started, 1);
-    for (int round = 0; round < 1000; round++) {
+    for (int round = 0; round < check_scaled(1000); round++) {
         leave(enter(name, SHMQ_CONSUMER));
         CHECK(!exists(name));
     }
@@ -151,7 +151,7 @@ TEST_NOTIFIERS(sleep_before_unlink) {
     check_hello(consumer);
     leave(consumer);
     CHECK(!exists(name));
-    CHECK(check_now_ms() - start < 1000); /* a tenth of a millisecond */
+    CHECK(check_now_ms() - start < check_late(1000)); /* a tenth of a millisecond */
 }
 
 static void sleep_for_ever(void *argument) {
@@ -211,7 +211,7 @@ TEST_EVERYWHERE(stale_semaphore_count_after_a_crash) {
     CHECK_FAILS(shmq_recv(consumer, NULL, 0, 0), EAGAIN); /* the cursors are the truth */
     const int64_t start = check_now_ms(), cpu = check_cpu_ms();
     CHECK_FAILS(shmq_recv(consumer, NULL, 0, 300), ETIMEDOUT);
-    CHECK(check_now_ms() - start >= 300 && check_cpu_ms() - cpu < 100);
+    CHECK(check_now_ms() - start >= 300 && check_cpu_ms() - cpu < check_late(100));
     leave(consumer);
     leave(producer);
 }

@@ -77,8 +77,8 @@ static void run_flow(struct flow wanted) {
  * scheduler. */
 static uint64_t messages_of(const struct notifier_row *row, size_t capacity, int way, int place) {
     const bool all = ((int)row->kind + place) % 4 == way;
-    if (!row->sleeps && capacity < 65536) return MESSAGES / 500;
-    return all ? MESSAGES : MESSAGES / 20;
+    if (!row->sleeps && capacity < 65536) return (uint64_t)check_scaled(MESSAGES / 500);
+    return (uint64_t)check_scaled(all ? MESSAGES : MESSAGES / 20);
 }
 
 /* Every notifier, both ways to touch a message, both orders of coming. */
@@ -115,7 +115,9 @@ TEST(a_million_messages_arrive_through_a_mebibyte_of_a_file) { flow_through("./q
 
 /* ---- Wake-ups ------------------------------------------------------------------------------ */
 
-enum { LAST_MOMENTS = 100000, LOST_MS = 150, STALLS_ALLOWED = 4 };
+enum { LOST_MS = 150, STALLS_ALLOWED = 4 };
+
+static int last_moments(void) { return check_scaled(100000); }
 
 struct duel {
     const char *name;
@@ -135,7 +137,7 @@ static void send_at_the_last_moment(void *argument) {
     uint64_t turns = 100;
     shmq *producer;
     CHECK(shmq_open(&producer, duel->name, SHMQ_PRODUCER, O_CREAT, &duel->attr) == 0);
-    for (int number = 0; number < LAST_MOMENTS; number++) {
+    for (int number = 0; number < last_moments(); number++) {
         while (atomic_load(&duel->taken) != number)
             continue;
         const uint64_t ticket = atomic_load(&producer->peer->ticket);
@@ -161,11 +163,11 @@ static void fight(const struct notifier_row *notifier) {
     int number = 0, late = 0;
     shmq *consumer;
     CHECK(shmq_open(&consumer, duel->name, SHMQ_CONSUMER, O_CREAT, &duel->attr) == 0);
-    for (int wanted = 0; wanted < LAST_MOMENTS; wanted++) {
+    for (int wanted = 0; wanted < last_moments(); wanted++) {
         const int64_t start = check_now_ms();
         CHECK(shmq_recv(consumer, &number, sizeof number, -1) == sizeof number);
         CHECK_EQUAL(number, wanted);
-        late += check_now_ms() - start >= LOST_MS;
+        late += check_now_ms() - start >= check_late(LOST_MS);
         CHECK(late <= STALLS_ALLOWED);
         atomic_store(&duel->taken, wanted + 1);
     }
