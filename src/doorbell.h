@@ -4,7 +4,7 @@
  *     consumer, ring empty                          producer, after publishing
  *     0 reset the doorbell                          1 tail = new              (release)
  *     1 ticket = odd                  (release)     2 barrier
- *     2 barrier                                     3 t = consumer's ticket   (acquire)
+ *     2 barrier, watch                              3 t = consumer's ticket   (acquire)
  *     3 look at tail again; data? 5                 4 t odd, new, tail has passed want? ring
  *     4 wait, a slice at most
  *     5 ticket = even
