@@ -188,6 +188,49 @@ TEST_NOTIFIERS(the_death_of_a_peer_that_came_while_we_lay_down_is_noticed) {
         }
 }
 
+struct doze {
+    shmq *q, *peer;
+    enum moment moment;
+    int accesses; /* since it began to lie down; 0: not yet */
+};
+
+static void let_message_in(int access, const void *address, size_t bytes, void *argument) {
+    (void)bytes;
+    struct doze *doze = argument;
+    if (doze->accesses == 0 && !(access == SHARED_STORE && address == &doze->q->own->want)) return;
+    if (doze->accesses++ == (int)doze->moment) CHECK(pass_one(doze->peer, 0) == 0);
+}
+
+/* How long a call takes for which something arrives just when it lies down. */
+static int64_t lie_down_in_vain(const char *name, enum shmq_end end, enum moment moment) {
+    struct doze doze = {.moment = moment, .q = enter(name, end, 0), .peer = enter(name, region_other(end), 0)};
+    if (end == SHMQ_PRODUCER) fill(doze.q);
+    set_hook(let_message_in, &doze);
+    const int64_t start_ms = check_now_ms();
+    CHECK(pass_one(doze.q, -1) == 0);
+    const int64_t took_ms = check_now_ms() - start_ms;
+    clear_hook();
+    leave(doze.peer);
+    leave(doze.q);
+    remove_queue(name);
+    return took_ms;
+}
+
+/* Whoever published before our ticket was up does not ring. */
+TEST_NOTIFIERS(what_arrives_while_we_lie_down_is_taken_at_once) {
+    for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++)
+        for (int moment = BEFORE_WANT; moment < MOMENTS; moment++) {
+            const int limit_ms = check_late(AT_ONCE_MS);
+            int64_t best_ms = INT64_MAX;
+            check_note("notifier %s, end %d, moment %d", notifier_now->name, end, moment);
+            for (int round = 0; round < ROUNDS && best_ms > limit_ms; round++) {
+                const int64_t took_ms = lie_down_in_vain(name, (enum shmq_end)end, (enum moment)moment);
+                if (took_ms < best_ms) best_ms = took_ms;
+            }
+            if (best_ms > limit_ms) check_fail(__FILE__, __LINE__, "taken after %d ms at best", (int)best_ms);
+        }
+}
+
 /* An event loop has no slices: what the descriptor does not tell nobody tells. */
 static void loop_hears_of_death(const char *name, enum shmq_end end, enum moment moment) {
     struct visitor *visitor = new_visitor(name, region_other(end));
