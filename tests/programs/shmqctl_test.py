@@ -22,6 +22,7 @@ from harness import DONE, FAILURE, LIMIT_S, PRODUCER, SEED, SHMQCTL, SLOW_BUILD,
 PAGE = os.sysconf("SC_PAGE_SIZE")
 HEADER, TAIL, HEAD, RING = 0, PAGE, 2 * PAGE, 4 * PAGE  # where they lie: src/layout.h
 LOCK = 0x180
+FLIP = object()
 NOBODY = 65534
 COLUMNS = 80
 
@@ -55,8 +56,12 @@ class Ctl(Case):
                               stderr=subprocess.DEVNULL, timeout=LIMIT_S).returncode
 
     def poke(self, at, data, name=None):
+        """Writes data there; FLIP: another byte than stands there, which may be anything."""
         with open(self.object(name), "r+b", buffering=0) as file:
             file.seek(at)
+            if data is FLIP:
+                data = bytes([file.read(1)[0] ^ 0xFF])
+                file.seek(at)
             file.write(data)
 
     def word(self, at):
@@ -250,15 +255,15 @@ class Damage(Ctl):
     def test_records(self):
         self.damaged("damaged-record", (RING, b"\0" * 8))
         self.damaged("damaged-record", (RING, struct.pack("=I", 2**32 - 1)))
-        self.damaged("damaged-record", (RING + 20, b"x"))
+        self.damaged("damaged-record", (RING + 20, FLIP))
         self.damaged("damaged-record", (TAIL, struct.pack("=Q", 2**20)))  # claims more than was written
         self.damaged("damaged-record", (RING, struct.pack("=I", 100)))    # reaches into the next, and beyond
         for at in (24 + 8, 24 + 16):
-            self.damaged("wrong-checksum", (RING + at, b"x"), args=("--checksum",))
+            self.damaged("wrong-checksum", (RING + at, FLIP), args=("--checksum",))
 
     def test_the_place_of_a_damage_is_told(self):
         self.put(b"first\nsecond\nthird\n")
-        self.poke(RING + 20, b"x")
+        self.poke(RING + 20, FLIP)
         self.assertIn("message 2 of those that wait, at byte 16,", " ".join(
             self.ctl("check", self.q, status=FAILURE)[0].split()))
         self.assertEqual(self.json("check", self.q, status=FAILURE)["messages_checked"], 1)
