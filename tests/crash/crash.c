@@ -1,0 +1,504 @@
+/* The program: which scenes, which of their moments, and several trials at a time. */
+#include "crash.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+enum {
+    DONE,
+    FAILED,
+    USAGE,
+    JOBS = 10,         /* on one core: most of what they do is to wait */
+    LIMIT_MS = 30000,  /* of a whole trial */
+    PROGRESS_MS = 200, /* between two progress lines */
+    SHOWN = 3          /* failures of one scene */
+};
+
+static const char HELP[] =
+    "Usage: crash [OPTION]…\n"
+    "Kills a process at every moment of every operation on a queue, and looks whether the others can go on.\n"
+    "  --notifier NAME   this one only; so the next three:\n"
+    "  --operation NAME  create attach send recv reserve peek drain close last unlink\n"
+    "  --state NAME      empty full wrapping asleep ringing\n"
+    "  --side NAME       producer consumer\n"
+    "  --many            queues with many ends a side\n"
+    "  --file            queues that are regular files\n"
+    "  --at POINT        this trial only: 3.17 is after three system calls and 17 instructions, 3.0z asleep in the\n"
+    "                    next call, stop:3.17 stopped, 3.17+9.0 the end that comes next is killed too\n"
+    "  --all-instructions  after each instruction, not only at moments that others can tell apart\n"
+    "  --every N         after every Nth instruction too\n"
+    "  --short           some of it: what bazel test runs\n"
+    "  --seed N          what is drawn follows from it (default: random; printed first)\n"
+    "  --list            the scenes, without playing them\n"
+    "Exit status: 0 all went well, 1 not, 2 wrong arguments, 130 interrupted.\n";
+
+static struct options {
+    const char *notifier, *at;
+    int operation, state, side; /* -1: any */
+    bool many, file, is_short, list;
+    uint32_t every;
+    uint64_t seed;
+} options = {.operation = -1, .state = -1, .side = -1};
+
+/* How much of it: one in so many, drawn; 0 none. */
+struct measure {
+    uint32_t scenes, kills, stops, firsts, seconds;
+};
+
+static const char *program;
+static volatile sig_atomic_t interrupted;
+static uint64_t serial, random_state;
+static bool at_terminal;
+
+/* Of all. */
+static struct {
+    uint64_t scenes, trials, bad, hung, astray, cond_trials, cond_hung, cond_bad;
+    char reproduce[4096];
+} total;
+
+static void interrupt(int number) { interrupted = number; }
+
+static bool one_in(uint32_t count) /* splitmix64 */
+{
+    uint64_t z = (random_state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return count > 0 && (z ^ (z >> 31)) % count == 0;
+}
+
+/* ---- Jobs ---------------------------------------------------------------------------------- */
+
+static struct job {
+    pid_t pid; /* 0: none */
+    int64_t since_ms;
+    struct trial trial;
+    struct result *result;
+} jobs[JOBS];
+
+static void make_name(struct result *result) {
+    const char *parent = getenv("TEST_TMPDIR");
+    serial++;
+    if (!options.file) {
+        snprintf(result->name, sizeof result->name, "/shmq-crash.%d.%llu", (int)getpid(), (unsigned long long)serial);
+        return;
+    }
+    snprintf(result->name, sizeof result->name, "%.900s/shmq-crash.%d.%llu", parent == NULL ? "/tmp" : parent,
+             (int)getpid(), (unsigned long long)serial);
+    mkdir(result->name, 0700);
+    strcat(result->name, "/queue");
+}
+
+/* A process that plays, or rehearses. */
+static void start(struct job *job, const struct scene *scene, const struct trial *trial, bool rehearses) {
+    struct point *const point = job->result->point;
+    memset(job->result, 0, sizeof *job->result);
+    job->result->point = point;
+    job->trial = *trial;
+    job->since_ms = check_now_ms();
+    make_name(job->result);
+    fflush(NULL);
+    job->pid = fork();
+    if (job->pid < 0) abort();
+    if (job->pid > 0) {
+        (void)setpgid(job->pid, job->pid);
+        return;
+    }
+    (void)setpgid(0, 0); /* its actors are found, and ended, by their group; Ctrl-C is for us alone */
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (rehearses)
+        play_rehearse(scene, &job->trial, options.every, job->result);
+    else
+        play(scene, &job->trial, job->result);
+    _exit(0);
+}
+
+/* Ends what is left of it. */
+static void end(struct job *job, int status) {
+    (void)kill(-job->pid, SIGKILL);
+    job->pid = 0;
+    traces_sweep(job->result);
+    if (job->result->verdict != RUNNING) return;
+    const bool late = check_now_ms() - job->since_ms > LIMIT_MS;
+    job->result->verdict = interrupted ? INTERRUPTED : late ? HUNG : BAD;
+    snprintf(job->result->why, sizeof job->result->why, "the trial's own process ended with wait status 0x%x%s", status,
+             late ? ": it hung" : "");
+}
+
+/* Until one has ended, which is returned; NULL: none was running. */
+static struct job *await_one(void) {
+    for (bool any = true; any;) {
+        int status = 0;
+        const pid_t ended = waitpid(-1, &status, WNOHANG);
+        any = false;
+        for (struct job *job = jobs; job < jobs + JOBS; job++) {
+            any |= job->pid != 0;
+            if (job->pid == 0) continue;
+            if (ended == job->pid) return end(job, status), job;
+            if (interrupted || check_now_ms() - job->since_ms > LIMIT_MS) (void)kill(job->pid, SIGKILL);
+        }
+        if (ended <= 0 && any) usleep(300);
+    }
+    return NULL;
+}
+
+static struct job *free_job(void) {
+    for (struct job *job = jobs; job < jobs + JOBS; job++)
+        if (job->pid == 0) return job;
+    return NULL;
+}
+
+/* ---- A scene ------------------------------------------------------------------------------- */
+
+struct tally {
+    const struct scene *scene;
+    uint64_t instructions;
+    uint32_t moments, trials, bad, hung, late, planned;
+    int64_t shown_ms;
+};
+
+static void print_scene(FILE *to, const struct scene *scene) {
+    fprintf(to, "notifier=%s operation=%s state=%s side=%s%s%s", scene->notifier->name,
+            OPERATION_NAMES[scene->operation], STATE_NAMES[scene->state], scene_side(scene),
+            scene->many ? " ends=many" : "", scene->file ? " place=file" : "");
+}
+
+static void note_reproduction(const struct scene *scene, const struct trial *trial) {
+    if (total.reproduce[0] != '\0') return;
+    snprintf(total.reproduce, sizeof total.reproduce,
+             "%s --seed %llu --notifier %s --operation %s --state %s --side %s%s%s --at %s", program,
+             (unsigned long long)options.seed, scene->notifier->name, OPERATION_NAMES[scene->operation],
+             STATE_NAMES[scene->state], scene->side == SHMQ_PRODUCER ? "producer" : "consumer",
+             scene->many ? " --many" : "", scene->file ? " --file" : "", trial_print(trial).text);
+}
+
+static void show_progress(struct tally *tally) {
+    const int64_t now_ms = check_now_ms();
+    if (!at_terminal || now_ms - tally->shown_ms < PROGRESS_MS) return;
+    tally->shown_ms = now_ms;
+    fprintf(stderr, "\r\033[K%s %s %s %s: %u of %u", tally->scene->notifier->name,
+            OPERATION_NAMES[tally->scene->operation], STATE_NAMES[tally->scene->state], scene_side(tally->scene),
+            tally->trials, tally->planned);
+}
+
+static void clear_progress(void) {
+    if (at_terminal) fprintf(stderr, "\r\033[K");
+}
+
+static void count(struct tally *tally, const struct job *job) {
+    const struct result *result = job->result;
+    if (result->verdict == INTERRUPTED) return;
+    tally->trials++;
+    total.astray += result->astray;
+    tally->late += result->late;
+    tally->hung += result->verdict == HUNG;
+    tally->bad += result->verdict == BAD || result->verdict == HUNG;
+    show_progress(tally);
+    if (result->verdict == GOOD || tally->bad > SHOWN || !tally->scene->notifier->survives) return;
+    clear_progress();
+    printf("%s: ", result->verdict == HUNG ? "HUNG" : "BAD");
+    print_scene(stdout, tally->scene);
+    printf(" at=%s: %s\n", trial_print(&job->trial).text, result->why);
+    note_reproduction(tally->scene, &job->trial);
+}
+
+static void run_trial(struct tally *tally, const struct trial *trial) {
+    if (interrupted) return;
+    struct job *job = free_job();
+    while (job == NULL) {
+        count(tally, await_one());
+        job = free_job();
+    }
+    start(job, tally->scene, trial, false);
+}
+
+static void finish_trials(struct tally *tally) {
+    for (const struct job *job; (job = await_one()) != NULL;)
+        count(tally, job);
+}
+
+/* The moments of a scene, or of the end that comes in the place of its victim; NULL: even that went wrong. */
+static const struct result *rehearse(struct tally *tally, const struct trial *trial) {
+    static struct result *result;
+    finish_trials(tally);
+    if (interrupted) return NULL;
+    if (result == NULL) {
+        result = check_shared(sizeof *result);
+        result->point = check_shared(POINTS_MOST * sizeof *result->point);
+    }
+    struct result *const before = jobs[0].result;
+    jobs[0].result = result;
+    start(&jobs[0], tally->scene, trial, true);
+    const struct job *job = await_one();
+    if (result->verdict != GOOD) count(tally, job);
+    jobs[0].result = before;
+    return result->verdict == GOOD ? result : NULL;
+}
+
+/* The end that comes in the place of one that was killed is killed too. */
+static void run_pairs(struct tally *tally, const struct point *point, uint32_t points, const struct measure *measure) {
+    for (uint32_t first = 0; first < points; first++) {
+        struct trial trial = {.pair = true, .first = point[first]};
+        if (!one_in(measure->firsts)) continue;
+        const struct result *moments = rehearse(tally, &trial);
+        for (uint32_t second = 0; moments != NULL && second < moments->points; second++) {
+            trial.second = moments->point[second];
+            if (one_in(measure->seconds)) run_trial(tally, &trial);
+        }
+    }
+}
+
+static void run_points(struct tally *tally, const struct measure *measure) {
+    const struct result *moments = rehearse(tally, &(struct trial){.fate = KILLED});
+    if (moments == NULL) return;
+    const uint32_t points = moments->points;
+    struct point *point = calloc(points, sizeof *point); /* the next rehearsal needs the place */
+    if (point == NULL) abort();
+    memcpy(point, moments->point, points * sizeof *point);
+    tally->instructions = moments->instructions;
+    tally->moments = points;
+    for (uint32_t at = 0; at < points; at++) {
+        tally->planned = 2 * points;
+        if (one_in(measure->kills)) run_trial(tally, &(struct trial){.fate = KILLED, .first = point[at]});
+        if (one_in(measure->stops)) run_trial(tally, &(struct trial){.fate = STOPPED, .first = point[at]});
+    }
+    if (tally->scene->operation != UNLINK) run_pairs(tally, point, points, measure);
+    free(point);
+}
+
+/* Takes the point for the moment next to it, so that a step more or less does not matter. */
+static void find_moment(const struct result *moments, struct point *point) {
+    for (uint32_t at = 0; at < moments->points; at++) {
+        const struct point *near = &moments->point[at];
+        const int64_t apart = (int64_t)near->steps - point->steps;
+        if (near->calls != point->calls || near->asleep != point->asleep) continue;
+        if (apart >= -POINT_JITTER && apart <= POINT_JITTER && (point->at == 0 || near->steps == point->steps))
+            *point = *near;
+    }
+}
+
+/* The trial that --at names. */
+static void run_one(struct tally *tally, const struct trial *named) {
+    struct trial trial = *named;
+    const struct result *moments = rehearse(tally, &(struct trial){.fate = KILLED});
+    if (moments != NULL) find_moment(moments, &trial.first);
+    if (trial.pair && (moments = rehearse(tally, &trial)) != NULL) find_moment(moments, &trial.second);
+    run_trial(tally, &trial);
+}
+
+/* One that is late may be so because the machine is busy; most of them are if rings get lost, and slices make up for it. */
+static void check_wake_ups(struct tally *tally) {
+    enum { ENOUGH = 8 };
+    if (tally->trials < ENOUGH || tally->late * 2 < tally->trials || !tally->scene->notifier->survives) return;
+    tally->bad++;
+    printf("BAD: ");
+    print_scene(stdout, tally->scene);
+    printf(": in %u of %u trials a wake-up came late: rings are lost\n", tally->late, tally->trials);
+}
+
+static void run_scene(const struct scene *scene, const struct measure *measure) {
+    struct tally tally = {.scene = scene, .shown_ms = check_now_ms() + 1000};
+    struct trial trial;
+    notifier_now = scene->notifier;
+    if (options.at != NULL && trial_parse(options.at, &trial))
+        run_one(&tally, &trial);
+    else
+        run_points(&tally, measure);
+    finish_trials(&tally);
+    clear_progress();
+    check_wake_ups(&tally);
+    printf("crash: ");
+    print_scene(stdout, scene);
+    printf(" instructions=%llu moments=%u trials=%u bad=%u\n", (unsigned long long)tally.instructions, tally.moments,
+           tally.trials, tally.bad);
+    total.scenes++;
+    total.trials += tally.trials;
+    if (scene->notifier->survives) {
+        total.bad += tally.bad;
+        total.hung += tally.hung;
+        return;
+    }
+    total.cond_trials += tally.trials;
+    total.cond_hung += tally.hung;
+    total.cond_bad += tally.bad - tally.hung;
+}
+
+/* ---- All scenes ---------------------------------------------------------------------------- */
+
+static bool is_wanted(const struct scene *scene) {
+    if (!scene_makes_sense(scene)) return false;
+    if (options.notifier != NULL && strcmp(options.notifier, scene->notifier->name) != 0) return false;
+    if (options.operation >= 0 && scene->operation != (enum operation)options.operation) return false;
+    if (options.state >= 0 && scene->state != (enum state)options.state) return false;
+    return options.side < 0 || scene->side == (enum shmq_end)options.side;
+}
+
+/* The default notifier as a whole, of the others something. */
+static struct measure measure_of(const struct scene *scene) {
+    static const struct measure all = {1, 1, 1, 8, 1}, most = {1, 1, 16, 32, 6}, some = {20, 3, 16, 32, 10};
+    if (!options.is_short) return all;
+    return scene->notifier->kind == SHMQ_NOTIFY_SEM && !scene->many && !scene->file ? most : some;
+}
+
+static void run_scenes(const struct notifier_row *row) {
+    struct scene scene = {.notifier = row, .many = options.many, .file = options.file};
+    for (int operation = 0; operation < OPERATIONS; operation++)
+        for (int state = 0; state < STATES; state++)
+            for (int side = SHMQ_PRODUCER; side <= SHMQ_CONSUMER && !interrupted; side++) {
+                scene.operation = (enum operation)operation;
+                scene.state = (enum state)state;
+                scene.side = (enum shmq_end)side;
+                const struct measure measure = measure_of(&scene);
+                if (!is_wanted(&scene) || !one_in(measure.scenes)) continue;
+                if (!options.list) {
+                    run_scene(&scene, &measure);
+                    continue;
+                }
+                print_scene(stdout, &scene);
+                printf("\n");
+            }
+}
+
+static void run_notifiers(void) {
+    for (size_t row = 0; row < NOTIFIERS_COUNT && !interrupted; row++) {
+        if (options.notifier != NULL && strcmp(options.notifier, NOTIFIERS[row].name) != 0) continue;
+        if (notifier_works_here(&NOTIFIERS[row]))
+            run_scenes(&NOTIFIERS[row]);
+        else
+            printf("SKIP: the notifier %s does not work here\n", NOTIFIERS[row].name);
+    }
+}
+
+static int run(void) {
+    const int64_t start_ms = check_now_ms();
+    run_notifiers();
+    if (options.is_short && !options.many && !options.file) {
+        options.many = true;
+        run_notifiers();
+        options.many = false;
+        options.file = true;
+        run_notifiers();
+    }
+    if (options.list) return DONE;
+    if (total.cond_trials > 0)
+        printf("cond: %llu hung of %llu, %llu went wrong in another way\n", (unsigned long long)total.cond_hung,
+               (unsigned long long)total.cond_trials, (unsigned long long)total.cond_bad);
+    printf("total: scenes=%llu trials=%llu bad=%llu hung=%llu astray=%llu seconds=%.1f\n",
+           (unsigned long long)total.scenes, (unsigned long long)total.trials, (unsigned long long)total.bad,
+           (unsigned long long)total.hung, (unsigned long long)total.astray,
+           (double)(check_now_ms() - start_ms) / 1000);
+    if (total.reproduce[0] != '\0') printf("to reproduce: %s\n", total.reproduce);
+    if (interrupted) return 128 + interrupted;
+    return total.bad == 0 ? DONE : FAILED;
+}
+
+/* ---- Arguments ----------------------------------------------------------------------------- */
+
+static int usage(const char *what, const char *why) {
+    fprintf(stderr, "crash: %s: %s\ncrash --help tells more.\n", what, why);
+    return USAGE;
+}
+
+static bool parse_flag(const char *name) {
+    if (strcmp(name, "--many") == 0) return options.many = true;
+    if (strcmp(name, "--file") == 0) return options.file = true;
+    if (strcmp(name, "--short") == 0) return options.is_short = true;
+    if (strcmp(name, "--list") == 0) return options.list = true;
+    if (strcmp(name, "--all-instructions") != 0) return false;
+    options.every = 1;
+    return true;
+}
+
+static bool is_notifier(const char *name) {
+    for (size_t row = 0; row < NOTIFIERS_COUNT; row++)
+        if (strcmp(NOTIFIERS[row].name, name) == 0) return true;
+    return false;
+}
+
+static bool parse_number(const char *text, uint64_t most, uint64_t *number) {
+    char *rest;
+    errno = 0;
+    *number = strtoull(text, &rest, 10);
+    return errno == 0 && rest != text && *rest == '\0' && text[0] != '-' && *number <= most;
+}
+
+/* What is wrong with it, or NULL. */
+static const char *parse_option(const char *name, const char *value) {
+    static const char *const SIDES[] = {"producer", "consumer"};
+    static const char UNKNOWN[] = "there is no such thing";
+    struct trial trial;
+    uint64_t number = 0;
+    if (strcmp(name, "--notifier") == 0) return options.notifier = value, is_notifier(value) ? NULL : UNKNOWN;
+    if (strcmp(name, "--operation") == 0)
+        return (options.operation = word_of(OPERATION_NAMES, OPERATIONS, value)) >= 0 ? NULL : UNKNOWN;
+    if (strcmp(name, "--state") == 0)
+        return (options.state = word_of(STATE_NAMES, STATES, value)) >= 0 ? NULL : UNKNOWN;
+    if (strcmp(name, "--side") == 0) return (options.side = word_of(SIDES, 2, value)) >= 0 ? NULL : UNKNOWN;
+    if (strcmp(name, "--at") == 0) return options.at = value, trial_parse(value, &trial) ? NULL : "that is no point";
+    if (strcmp(name, "--seed") == 0) return parse_number(value, UINT64_MAX, &options.seed) ? NULL : "that is no number";
+    if (strcmp(name, "--every") != 0) return "there is no such option";
+    const bool fits = parse_number(value, UINT32_MAX, &number) && number > 0;
+    options.every = (uint32_t)number;
+    return fits ? NULL : "that is no such number";
+}
+
+/* DONE: go on. */
+static int parse(int argc, char **argv) {
+    for (int at = 1; at < argc; at++) {
+        if (parse_flag(argv[at])) continue;
+        if (strncmp(argv[at], "--", 2) != 0 || at + 1 == argc) return usage(argv[at], "what is that?");
+        const char *wrong = parse_option(argv[at], argv[at + 1]);
+        if (wrong != NULL) return usage(argv[at], wrong);
+        at++;
+    }
+    return DONE;
+}
+
+static void prepare(void) {
+    sigset_t urgent;
+    cpu_set_t core;
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG); /* the signal notifier wants it blocked */
+    sigprocmask(SIG_BLOCK, &urgent, NULL);
+    const struct sigaction ends = {.sa_handler = interrupt}, nothing = {.sa_handler = SIG_IGN};
+    sigaction(SIGINT, &ends, NULL);
+    sigaction(SIGTERM, &ends, NULL);
+    sigaction(SIGHUP, &ends, NULL);
+    sigaction(SIGPIPE, &nothing, NULL);
+    /* A step is two switches between tracer and victim: on one core they take a third of the time. */
+    CPU_ZERO(&core);
+    CPU_SET((size_t)sched_getcpu(), &core);
+    (void)sched_setaffinity(0, sizeof core, &core);
+    for (struct job *job = jobs; job < jobs + JOBS; job++)
+        job->result = check_shared(sizeof *job->result);
+    random_state = options.seed;
+    at_terminal = isatty(STDERR_FILENO) != 0;
+}
+
+int main(int argc, char **argv) {
+    program = argv[0];
+    if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed) abort();
+    for (int at = 1; at < argc; at++)
+        if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) return fputs(HELP, stdout) < 0;
+    const int result = parse(argc, argv);
+    if (result != DONE) return result;
+    setvbuf(stdout, NULL, _IOLBF, 0);
+    printf("seed %llu\n", (unsigned long long)options.seed);
+    const int error = trace_is_allowed();
+    if (error != 0) {
+        printf("SKIP: ptrace is forbidden here: %s\n", strerrorname_np(error));
+        return DONE;
+    }
+    prepare();
+    return run();
+}

@@ -1,0 +1,177 @@
+/* Kill everywhere: one process, the victim, runs one operation instruction by instruction, and is killed, or stopped, at
+ * each moment that others could tell from the one before. Then others finish the job, and must find what shmq.h promises.
+ *
+ *     scene.c   what is done (operation, state, side …), and which words name it
+ *     actor.c   processes that do one thing at a time when they are told to
+ *     trace.c   the victim under ptrace: its moments, and how it gets to one of them
+ *     play.c    one trial: how it begins, the death, what must hold afterwards
+ *     traces.c  what a trial must not leave behind
+ *     crash.c   the program: which trials, several at a time
+ *
+ * What others can tell changes by a store to the object, which is seen by comparing it after each instruction; and by a
+ * system call. So these are the distinct moments: after each instruction that changed the object, after each system call,
+ * asleep inside one, and after the last instruction. To be killed anywhere else is the same as at the moment before. */
+#ifndef CRASH_H
+#define CRASH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "notifiers.h"
+#include "shmq.h"
+
+/* ---- scene.c ---- */
+
+enum operation { CREATE, ATTACH, SEND, RECV, RESERVE, PEEK, DRAIN, CLOSE, LAST, UNLINK, OPERATIONS };
+enum state { EMPTY, FULL, WRAPPING, ASLEEP, RINGING, STATES }; /* ringing: the other end is asleep */
+
+struct scene {
+    const struct notifier_row *notifier;
+    enum operation operation;
+    enum state state;
+    enum shmq_end side; /* the victim's */
+    bool many, file;
+};
+
+extern const char *const OPERATION_NAMES[OPERATIONS], *const STATE_NAMES[STATES];
+
+/* The number of this word, or -1. */
+int word_of(const char *const *names, int count, const char *word);
+bool scene_makes_sense(const struct scene *scene);
+const char *scene_side(const struct scene *scene);
+
+/* A moment: so many system calls are done, and so many instructions since; or, asleep, in the call that follows. */
+struct point {
+    uint32_t calls, steps;
+    bool asleep;
+    uintptr_t at; /* the instruction that is next: to notice when another run went another way; 0: any */
+};
+
+enum { POINT_JITTER = 512 }; /* steps by which two runs may differ */
+
+enum fate { KILLED, STOPPED };
+
+/* What happens to the victim; and, of a pair, then to the end that takes its place. */
+struct trial {
+    enum fate fate;
+    bool pair;
+    struct point first, second;
+};
+
+/* "3.17", "3.0z" (asleep), "stop:3.17", "3.17+12.4". */
+struct trial_text {
+    char text[64];
+};
+struct trial_text trial_print(const struct trial *trial);
+bool trial_parse(const char *text, struct trial *trial);
+
+/* ---- actor.c ---- */
+
+enum { LETTER = 200, LETTERS = 19, MORE = 40 }; /* bytes of a message; how many fit; more than that */
+
+enum deed { OPEN, GIVE, TAKE, GIVE_IN_PLACE, TAKE_IN_PLACE, WAIT_DRAINED, LOOK, SHUT, REMOVE, RESCUE };
+
+/* What an actor shall do: messages are given, with the numbers from `number` on, or taken, until that fails or `count` are
+ * done. */
+struct request {
+    enum deed deed;
+    enum shmq_end end;
+    uint32_t number, count;
+    int timeout_ms;
+    unsigned flags;
+    bool traced; /* stop before it begins */
+};
+
+struct reply {
+    int error; /* 0: all went well; else of the call that failed */
+    uint32_t done;
+    bool torn; /* what was taken last is no message */
+    uint32_t numbers[MORE];
+    struct shmq_stat stat;
+    int64_t took_ms;
+};
+
+struct actor {
+    const char *who;
+    pid_t pid;
+    int fd;   /* what we say and hear it by */
+    int desk; /* its own end of that */
+};
+
+/* A process that ends with this one. */
+struct actor actor_new(const char *who, const struct scene *scene, const char *name);
+void actor_begin(const struct actor *actor, const struct request *request);
+/* Waits for the reply until this time at most; false: it has not come. */
+bool actor_end(const struct actor *actor, int limit_ms, struct reply *reply);
+
+/* Where the traced part of an actor begins and ends. */
+void actor_perform(const struct request *request, struct reply *reply);
+void actor_performed(void);
+
+/* ---- trace.c ---- */
+
+/* A process that runs under our hands. */
+struct trace {
+    pid_t pid;
+    int desk; /* the actor's */
+    struct point now;
+    uint64_t instructions; /* so far */
+    bool done;             /* it has reached actor_performed, and done what it was told */
+    bool astray;           /* this run went another way than the one in which the point was noted */
+    void (*wake)(void *);  /* who falls asleep is woken so, once; NULL: it should not */
+    void *argument;
+};
+
+/* 0, or why not. */
+int trace_is_allowed(void);
+/* Tells an actor to do something traced, and takes hold of it before it begins. */
+void trace_begin(struct trace *trace, const struct actor *actor, const struct request *request);
+/* One instruction. What it was: */
+enum step { PLAIN, CALLED, SLEEPS };
+enum step trace_step(struct trace *trace);
+void trace_to(struct trace *trace, const struct point *point);
+void trace_kill(struct trace *trace);
+/* By SIGSTOP, and lets go of it; SIGCONT makes it go on. */
+void trace_stop(struct trace *trace);
+
+/* ---- play.c ---- */
+
+enum { POINTS_MOST = 1 << 18 };
+enum verdict { RUNNING, GOOD, BAD, HUNG, INTERRUPTED };
+
+/* What came of a trial, or of a rehearsal, in memory that processes share. */
+struct result {
+    enum verdict verdict;
+    bool astray;
+    bool late;       /* a wake-up took half a slice and more */
+    char name[1024]; /* of the queue */
+    char why[512];
+    uint64_t instances[8]; /* of the queues that the name meant */
+    /* Of a rehearsal. */
+    uint64_t instructions;
+    uint32_t points;
+    struct point *point; /* room for POINTS_MOST */
+};
+
+/* For a process of its own: both end it. Runs the scene and notes its moments: every `every`th instruction too, unless 0.
+ * Of a pair, those of the end that comes second. */
+void play_rehearse(const struct scene *scene, const struct trial *trial, uint32_t every, struct result *result);
+void play(const struct scene *scene, const struct trial *trial, struct result *result);
+
+/* The trial has failed, or hangs. */
+__attribute__((noreturn, format(printf, 2, 3))) void play_ends(enum verdict verdict, const char *format, ...);
+
+/* ---- traces.c ---- */
+
+void traces_note(struct result *result);
+bool traces_life_cycle_held(void);
+/* What is left of names and locks: in words, or NULL. */
+const char *traces_left(const struct result *result);
+const char *traces_locked(void);
+/* Removes it all. */
+void traces_sweep(const struct result *result);
+
+#endif

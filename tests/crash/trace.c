@@ -1,0 +1,208 @@
+/* The victim under ptrace. It was forked from this process, so its code lies where ours does, and what instruction comes
+ * next is read here. */
+#include "crash.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+
+enum {
+    HANGS_MS = 5000, /* in one system call */
+    ASLEEP_MS = 3    /* so long in the kernel is not just slow */
+};
+
+static void nap_a_moment(void) {
+    const struct timespec nap = {.tv_nsec = 500000};
+    nanosleep(&nap, NULL);
+}
+
+static long peek(const struct trace *trace, size_t field) {
+    return ptrace(PTRACE_PEEKUSER, trace->pid, (void *)field, NULL);
+}
+
+static void note_place(struct trace *trace) {
+    trace->now.at = (uintptr_t)peek(trace, offsetof(struct user_regs_struct, rip));
+    trace->done |= trace->now.at == (uintptr_t)actor_performed;
+}
+
+static bool is_call(uintptr_t at) {
+    unsigned char code[2];
+    memcpy(code, (const void *)at, sizeof code);
+    return code[0] == 0x0f && code[1] == 0x05;
+}
+
+/* As the kernel has it: R, S, t … */
+static char state_of(pid_t pid) {
+    char path[32], line[512] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *stat = fopen(path, "re");
+    if (stat == NULL) return '?';
+    const char *name_end = fgets(line, sizeof line, stat) == NULL ? NULL : strrchr(line, ')');
+    fclose(stat);
+    return name_end == NULL ? '?' : name_end[2];
+}
+
+static void check_stop(const struct trace *trace, int status) {
+    if (!WIFSTOPPED(status)) play_ends(BAD, "the victim %d ended by itself: wait status 0x%x", trace->pid, status);
+    if ((WSTOPSIG(status) & 0x7f) != SIGTRAP && WSTOPSIG(status) != SIGSTOP)
+        play_ends(BAD, "the victim was hit by signal %d (%s)", WSTOPSIG(status), strsignal(WSTOPSIG(status)));
+}
+
+static void wake_up(struct trace *trace) {
+    if (trace->wake != NULL) trace->wake(trace->argument);
+    trace->wake = NULL;
+}
+
+/* Until it stops: true; or has fallen asleep in the kernel and nobody has woken it: false. */
+static bool stops(struct trace *trace, bool wakes) {
+    int status;
+    const int64_t start_ms = check_now_ms();
+    for (int looks = 0, sleeps = 0;; looks++) {
+        const pid_t stopped = waitpid(trace->pid, &status, WNOHANG | __WALL);
+        if (stopped == trace->pid) break;
+        if (stopped < 0) play_ends(BAD, "waitpid: %s", strerror(errno));
+        if (looks < 20)
+            sched_yield();
+        else
+            nap_a_moment();
+        if (looks < 20) continue;
+        sleeps = state_of(trace->pid) == 'S' ? sleeps + 1 : 0;
+        if (trace->wake != NULL && sleeps > 1 && check_now_ms() - start_ms > ASLEEP_MS) {
+            if (!wakes) return false;
+            wake_up(trace);
+        }
+        if (check_now_ms() - start_ms > HANGS_MS) play_ends(HUNG, "the victim hangs in a system call");
+    }
+    check_stop(trace, status);
+    return true;
+}
+
+static void let_run(const struct trace *trace, int how) {
+    if (ptrace((enum __ptrace_request)how, trace->pid, NULL, NULL) != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
+}
+
+/* One instruction, that is no system call. */
+static void step_over(struct trace *trace) {
+    int status;
+    let_run(trace, PTRACE_SINGLESTEP);
+    if (waitpid(trace->pid, &status, __WALL) != trace->pid) play_ends(BAD, "waitpid: %s", strerror(errno));
+    check_stop(trace, status);
+    note_place(trace);
+}
+
+enum step trace_step(struct trace *trace) {
+    trace->instructions++;
+    if (!is_call(trace->now.at)) {
+        step_over(trace);
+        trace->now.steps++;
+        return PLAIN;
+    }
+    if (trace->now.asleep)
+        wake_up(trace);
+    else
+        let_run(trace, PTRACE_SINGLESTEP);
+    if (!stops(trace, trace->now.asleep)) {
+        trace->now.asleep = true;
+        return SLEEPS;
+    }
+    note_place(trace);
+    trace->now.asleep = false;
+    trace->now.calls++;
+    trace->now.steps = 0;
+    return CALLED;
+}
+
+/* Is it about to tell that it is done? */
+static bool is_reply(const struct trace *trace) {
+    return peek(trace, offsetof(struct user_regs_struct, orig_rax)) == SYS_write &&
+           peek(trace, offsetof(struct user_regs_struct, rdi)) == trace->desk;
+}
+
+/* To the end of the next system call, at the system's own speed. */
+static void run_to_call_end(struct trace *trace) {
+    let_run(trace, PTRACE_SYSCALL);
+    (void)stops(trace, true);
+    if (is_reply(trace)) {
+        trace->done = true;
+        return;
+    }
+    let_run(trace, PTRACE_SYSCALL);
+    (void)stops(trace, true);
+    trace->now.calls++;
+}
+
+/* The clock that processes read without the kernel is read again and again when it ticks meanwhile, and numbers in names
+ * have more or fewer digits: the instruction decides then. */
+static bool is_there(const struct trace *trace, const struct point *point) {
+    const uint32_t steps = trace->now.steps, about = point->at == 0 ? 0 : POINT_JITTER;
+    if (steps + about < point->steps || (point->asleep && !is_call(trace->now.at))) return false;
+    return steps >= point->steps + about || point->at == 0 || trace->now.at == point->at;
+}
+
+void trace_to(struct trace *trace, const struct point *point) {
+    const bool asleep = point->asleep;
+    while (!trace->done && trace->now.calls < point->calls)
+        run_to_call_end(trace);
+    note_place(trace);
+    while (!trace->done && trace->now.calls == point->calls && !is_there(trace, point))
+        (void)trace_step(trace);
+    if (asleep && !trace->done && trace->now.calls == point->calls) (void)trace_step(trace);
+    if (point->at == 0) return;
+    trace->astray |= trace->now.at != point->at || trace->now.calls != point->calls || trace->now.asleep != asleep;
+}
+
+void trace_begin(struct trace *trace, const struct actor *actor, const struct request *request) {
+    int status;
+    const long options = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD;
+    trace->pid = actor->pid;
+    trace->desk = actor->desk;
+    if (ptrace(PTRACE_SEIZE, trace->pid, NULL, options) != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
+    actor_begin(actor, request);
+    if (waitpid(trace->pid, &status, __WALL) != trace->pid) play_ends(BAD, "waitpid: %s", strerror(errno));
+    check_stop(trace, status); /* by its own SIGSTOP, which is not delivered */
+    for (note_place(trace); trace->now.at != (uintptr_t)actor_perform;)
+        step_over(trace);
+    trace->now = (struct point){.at = trace->now.at};
+}
+
+void trace_kill(struct trace *trace) {
+    int status = 0;
+    (void)kill(trace->pid, SIGKILL);
+    while (waitpid(trace->pid, &status, __WALL) == trace->pid && !WIFSIGNALED(status) && !WIFEXITED(status))
+        continue;
+}
+
+void trace_stop(struct trace *trace) {
+    int status = 0;
+    (void)kill(trace->pid, SIGSTOP);
+    if (trace->now.asleep) (void)waitpid(trace->pid, &status, __WALL);
+    if (ptrace(PTRACE_DETACH, trace->pid, NULL, trace->now.asleep ? (void *)SIGSTOP : NULL) != 0)
+        play_ends(BAD, "ptrace: %s", strerror(errno));
+    if (waitpid(trace->pid, &status, WUNTRACED) != trace->pid || !WIFSTOPPED(status))
+        play_ends(BAD, "the victim does not stop: wait status 0x%x", status);
+}
+
+int trace_is_allowed(void) {
+    const pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            pause();
+    }
+    if (child < 0) return errno;
+    const int error = ptrace(PTRACE_SEIZE, child, NULL, (void *)PTRACE_O_EXITKILL) == 0 ? 0 : errno;
+    kill(child, SIGKILL);
+    waitpid(child, NULL, __WALL);
+    return error;
+}
