@@ -139,7 +139,7 @@ def verdict(status, output):
 
 
 def shorten(text):
-    text = re.sub(r"\s+", " ", text).replace("|", "/")
+    text = re.sub(r"\s+", " ", re.sub(r"/\S*/execroot/shmq/", "", text)).replace("|", "/")
     return text if len(text) <= 100 else text[:97] + "…"
 
 

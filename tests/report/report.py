@@ -35,6 +35,7 @@ LONG_FORMS = {
     "//tests/unit": "`SHMQ_LONG=1 bazel-bin/tests/unit/death_test`, `…/many_death_test`",
     "//tests/stress": "`ci/stress [--minutes N] [--sanitizer NAME]`",
     "//tests/canary": "`ci/planted`",
+    "//tests/crash": "`bazel run //tests/crash`",
     "//tests/bench": "`ci/bench`",
 }
 
@@ -79,7 +80,7 @@ class Target:
 
 
 def all_targets():
-    command = ("bazel", "query", "--noshow_progress", "tests(//...)")
+    command = ("bazel", "query", "--noshow_progress", "tests(//...) except attr(tags, manual, tests(//...))")
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise Failure(f"bazel query failed:\n{result.stderr}")
