@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "checksum.h"
 #include "notifiers.h"
 
@@ -187,6 +188,8 @@ const char *scenario_draw(struct scenario *s, uint64_t seed, uint32_t round, uns
 
 const char *scenario_missing(const struct scenario *s) {
     if (s->checksum != 0 && !CHECKSUM_BUILT) return "xxhash.h is missing: no checksums are built";
+    if (check_tool() == CHECK_VALGRIND && s->notifier == SHMQ_NOTIFY_LOCK && s->place == MEMORY)
+        return "while a thread waits for a lock valgrind stops them all";
     if (!notifier_works_here(&NOTIFIERS[s->notifier])) return "there are no pidfds, which the signal notifier needs";
     return NULL;
 }
