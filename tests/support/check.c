@@ -19,6 +19,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "layout.h"
+
 #if defined __has_feature /* clang's; gcc has no MemorySanitizer */
 #if __has_feature(memory_sanitizer)
 #define CHECK_SEES_UNINITIALIZED 1
@@ -241,22 +243,89 @@ int check_mappings(void) {
 
 /* ---- Running ------------------------------------------------------------------------------- */
 
+enum { MOST_DOORBELLS = 4096 };
+
+/* Queues whose doorbells the end of the test looks for: those that it left, and those of check_doorbells. */
+static struct doorbells {
+    _Atomic uint32_t count;
+    struct {
+        uint64_t instance, inode;
+    } of[MOST_DOORBELLS];
+} *doorbells;
+
+void check_doorbells(int object) {
+    struct stat status;
+    struct header header;
+    if (pread(object, &header, sizeof header, 0) != sizeof header || fstat(object, &status) != 0) return;
+    const uint32_t at = atomic_fetch_add(&doorbells->count, 1);
+    if (at >= MOST_DOORBELLS) {
+        atomic_store(&doorbells->count, MOST_DOORBELLS);
+        check_fail(__FILE__, __LINE__, "too many queues");
+    }
+    doorbells->of[at].instance = header.instance;
+    doorbells->of[at].inode = status.st_ino;
+}
+
+/* Removes one of the files that a test left. */
+static void remove_left(int directory, const char *name) {
+    const int object = openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (object >= 0) {
+        check_doorbells(object);
+        close(object);
+    }
+    if (unlinkat(directory, name, 0) != 0) unlinkat(directory, name, AT_REMOVEDIR);
+}
+
 /* Reports and removes what the test left in /dev/shm under its own prefix. */
-static bool nothing_left(void) {
+static bool no_objects_left(void) {
     bool clean = true;
     DIR *directory = opendir("/dev/shm");
     for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
         if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0) continue;
         fprintf(stderr, "%s left /dev/shm/%s behind\n", running, entry->d_name);
-        unlinkat(dirfd(directory), entry->d_name, 0);
+        remove_left(dirfd(directory), entry->d_name);
         clean = false;
     }
     if (directory != NULL) closedir(directory);
     return clean;
 }
 
+/* The same for doorbells there, whose names say nothing of the test. */
+static bool no_doorbells_left(void) {
+    bool clean = true;
+    DIR *directory = opendir("/dev/shm");
+    for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;)
+        for (uint32_t at = 0; at < atomic_load(&doorbells->count); at++) {
+            char part[64];
+            snprintf(part, sizeof part, "shmq.%016llx-%llx.", (unsigned long long)doorbells->of[at].instance,
+                     (unsigned long long)doorbells->of[at].inode);
+            if (strstr(entry->d_name, part) == NULL || unlinkat(dirfd(directory), entry->d_name, 0) != 0) continue;
+            fprintf(stderr, "%s left /dev/shm/%s behind\n", running, entry->d_name);
+            clean = false;
+        }
+    if (directory != NULL) closedir(directory);
+    return clean;
+}
+
+/* Whoever interrupts us wants nothing left either: the test ends, and we after it. */
+static volatile sig_atomic_t interrupted;
+static volatile pid_t body;
+
+static void interrupt(int number) {
+    interrupted = number;
+    if (body > 0) (void)kill(-body, SIGKILL);
+}
+
+static void handle_interrupts(void (*handler)(int)) {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    const struct sigaction action = {.sa_handler = handler, .sa_flags = SA_RESTART};
+    for (size_t at = 0; at < sizeof numbers / sizeof numbers[0]; at++)
+        sigaction(numbers[at], &action, NULL);
+}
+
 static void run_body(const struct check_test *test, const char *directory) {
     setpgid(0, 0); /* a failed test's children are found, and ended, by their group */
+    handle_interrupts(SIG_DFL);
     alarm(LIMIT_SECONDS);
     if (chdir(directory) != 0) check_fail(__FILE__, __LINE__, "chdir %s: %s", directory, strerror(errno));
     test->body();
@@ -271,7 +340,7 @@ static bool remove_directory(const char *path) {
     for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
         fprintf(stderr, "%s left the file %s behind\n", running, entry->d_name);
-        if (unlinkat(dirfd(directory), entry->d_name, 0) != 0) unlinkat(dirfd(directory), entry->d_name, AT_REMOVEDIR);
+        remove_left(dirfd(directory), entry->d_name);
         clean = false;
     }
     if (directory != NULL) closedir(directory);
@@ -296,18 +365,22 @@ static int run(const struct check_test *test) {
     }
     fflush(NULL);
     const int64_t start = check_now_ms();
+    atomic_store(&doorbells->count, 0);
     pid_t child = fork();
     if (child == 0) run_body(test, directory);
+    (void)setpgid(child, child); /* whichever of us is first */
+    body = child;
+    if (interrupted != 0) interrupt(interrupted);
     int status = 0;
     if (child < 0 || waitpid(child, &status, 0) != child) abort();
+    body = 0;
     (void)kill(-child, SIGKILL); /* children that a failed test left */
     int result = WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_FAILED;
     if (WIFSIGNALED(status))
         fprintf(stderr, "%s: ended by signal %d (%s)%s\n", running, WTERMSIG(status), strsignal(WTERMSIG(status)),
                 WTERMSIG(status) == SIGALRM ? ": it hung" : "");
-    const bool no_objects = nothing_left();
-    const bool no_files = remove_directory(directory);
-    if (!no_objects || !no_files) result = result == 0 ? EXIT_FAILED : result;
+    const bool no_objects = no_objects_left(), no_files = remove_directory(directory);
+    if (!no_doorbells_left() || !no_objects || !no_files) result = result == 0 ? EXIT_FAILED : result;
     const char *word = result == 0 ? "ok" : result == EXIT_SKIPPED ? "skipped" : "FAILED";
     printf("%-7s %s (%lld ms)\n", word, test->name, (long long)(check_now_ms() - start));
     fflush(NULL);
@@ -338,6 +411,8 @@ int check_main(int argc, char **argv) {
     }
     printf("seed %llu\n", (unsigned long long)seed);
     block_urgent_signals();
+    handle_interrupts(interrupt);
+    doorbells = check_shared(sizeof *doorbells);
     int ran = 0, skipped = 0;
     const char *failed = NULL;
     for (struct check_test *test = first_test; test != NULL; test = test->next) {
@@ -346,6 +421,7 @@ int check_main(int argc, char **argv) {
         ran++;
         skipped += result == EXIT_SKIPPED;
         if (result != 0 && result != EXIT_SKIPPED && failed == NULL) failed = test->name;
+        if (interrupted != 0) return 128 + interrupted;
     }
     if (ran == 0) {
         fprintf(stderr, "no such test\n");

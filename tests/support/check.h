@@ -3,8 +3,9 @@
  *     TEST(send_into_full_ring_times_out) { … CHECK(shmq_send(…) == -1); CHECK_ERRNO(ETIMEDOUT); … }
  *     int main(int argc, char **argv) { return check_main(argc, argv); }
  *
- * `NAME_test [--seed N] [TEST…]` runs all tests, or those named. Each runs in a process of its own, in a process group of its own, under an alarm,
- * with a working directory of its own that is removed; what it leaves in /dev/shm under check_name() fails it. */
+ * `NAME_test [--seed N] [TEST…]` runs all tests, or those named. Each runs in a process and process group of its own, under
+ * an alarm, with a working directory of its own that is removed. What it leaves in /dev/shm under check_name() fails it,
+ * and is removed with its doorbells; so it is when the test fails, and when the program is interrupted. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -82,6 +83,10 @@ uint64_t check_below(uint64_t bound);
 
 /* A queue name of this test alone: "/shmq-test.<random>.<suffix>". Valid until the test ends. */
 const char *check_name(const char *suffix);
+
+/* For a test that takes away a queue's name or header by other means than shmq_unlink: the end of the test looks for the
+ * doorbells of this object too. Those of queues that it left as they were it finds by itself. */
+void check_doorbells(int object);
 
 /* Where a queue of this name lies in the file system. Valid until the next call. */
 const char *check_path(const char *name);

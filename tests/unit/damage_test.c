@@ -475,6 +475,7 @@ static void have_accidents(void *argument) {
                    accident->flags);
         leave(enter(name, SHMQ_CONSUMER, accident->flags)); /* of whom no end is told */
         int fd = raw_open(name);
+        check_doorbells(fd); /* the accident may take the name, or a failure the rest */
         CHECK(pread(fd, &header, sizeof header, 0) == sizeof header);
         have_accident(accident, fd);
         remove_doorbells(fd, header.instance, worker->file);
