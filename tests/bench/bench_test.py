@@ -1,27 +1,25 @@
 """Does the benchmark work? Every peer and measure in its shortest form, the reports, refusals, and what is left behind.
 Nothing here judges how fast anything is.
 
-    python3 tests/bench/bench_test.py bazel-bin/tests/bench/bench tests/bench/run.py [unittest's arguments]
+    python3 tests/bench/bench_test.py bazel-bin/tests/bench/bench [unittest's arguments]
 """
 
-import importlib.util
+import collections
 import json
 import os
 import re
-import secrets
 import signal
-import subprocess
 import sys
-import tempfile
-import time
 import unittest
 
-BENCH, RUN = "", ""
-run = None  # run.py as a module
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import case
+import run
+import script
+from case import INTERRUPTED, LIMIT_S, USAGE
 
+BENCH = ""
 SHM = "/dev/shm"
-LIMIT_S = 60  # ten times what the longest thing here takes: whatever takes longer hangs
-INTERRUPTED, USAGE = 128, 2
 
 # Measures with arguments that make them short, and the figures that they give.
 SHORT = {
@@ -41,13 +39,10 @@ passed
 """
 
 
-class Case(unittest.TestCase):
+class Case(case.Case):
     def setUp(self):
-        self.stem = "shmq-bench-test-" + secrets.token_hex(8)
-        self.environment = {**os.environ, "SHMQ_BENCH_STEM": self.stem}
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
+        super().setUp()
+        self.environment["SHMQ_BENCH_STEM"] = self.mark
 
     def tearDown(self):
         running = self.processes()
@@ -60,48 +55,13 @@ class Case(unittest.TestCase):
         self.assertEqual(left, [], "objects were left behind")
 
     def objects(self):
-        return [name for name in os.listdir(SHM) if self.stem in name]
-
-    def processes(self):
-        """Those that have our environment, that is, that were started here."""
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/environ", "rb") as file:
-                    if self.stem.encode() in file.read():
-                        found.append(int(pid))
-            except OSError:  # another user's, or gone
-                pass
-        return found
-
-    def until(self, condition, what):
-        deadline = time.monotonic() + LIMIT_S
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, "waited in vain until " + what)
-            time.sleep(0.005)
-
-    def start(self, *command):
-        process = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, text=True,
-                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
-        self.addCleanup(self.end, process)
-        return process
-
-    def end(self, process):
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        process.stdout.close()
-        process.stderr.close()
-
-    def finish(self, process):
-        out, err = process.communicate(timeout=LIMIT_S)
-        return process.returncode, out, err
+        return [name for name in os.listdir(SHM) if self.mark in name]
 
     def bench(self, *arguments):
         return self.finish(self.start(BENCH, *arguments))
 
     def run_py(self, *arguments):
-        return self.finish(self.start(sys.executable, RUN, "--bench", BENCH, *arguments))
+        return self.finish(self.start(sys.executable, run.__file__, "--bench", BENCH, *arguments))
 
 
 class Program(Case):
@@ -167,11 +127,20 @@ class Program(Case):
                 self.assertEqual(self.interrupt(peer, number), INTERRUPTED + number)
                 self.assertEqual((self.processes(), self.objects()), ([], []))
 
+    def opened_by_both(self):
+        """How many objects in /dev/shm two of our processes have mapped."""
+        inodes = collections.Counter()
+        for pid in self.processes():
+            with open(f"/proc/{pid}/maps", encoding="utf-8") as file:
+                inodes.update(set(re.findall(rf" (\d+) +{SHM}/", file.read())))
+        return sum(count == 2 for count in inodes.values())
+
     def test_killed_it_takes_its_processes_along(self):
         for peer in BUSY:
             process = self.start(BENCH, "idle", peer, "--wait-ms", "60000")
             self.until(lambda: len(self.processes()) == 3, "the two processes run")
-            time.sleep(0.2)  # and have opened their ends, after which there is no name any more
+            queues = 2 if peer.startswith("shmq/") else 0  # one a direction
+            self.until(lambda: self.opened_by_both() == queues and not self.objects(), "no queue needs a name any more")
             process.kill()
             process.wait(LIMIT_S)
             self.until(lambda: not self.processes(), "the two are gone")
@@ -226,7 +195,7 @@ class Runner(Case):
 
     def test_interrupted_by_ctrl_c(self):
         for everybody in (True, False):  # as a terminal does it, and as kill does
-            process = self.start(sys.executable, RUN, "--bench", BENCH, *BUSY)
+            process = self.start(sys.executable, run.__file__, "--bench", BENCH, *BUSY)
             self.until(lambda: len(self.processes()) == 4, "it measures")
             (os.killpg if everybody else os.kill)(process.pid, signal.SIGINT)
             status, out, err = self.finish(process)
@@ -254,7 +223,7 @@ class Reports(unittest.TestCase):
         runs.append({"round": 2, "peer": "shmq/sem", "measure": "idle", "outcome": "hung", "reason": "too long"})
         result = {"rounds": 3, "seed": 1, "sizes": {"idle": 2000}, "peers": ["shmq/sem", "shmq/fifo", "pipe", "cache_line"],
                   "runs": runs, "cores": [0, 1], "deaths": run.parse_deaths(DEATHS.splitlines()), "command": "ci/bench",
-                  "commit": "0123-dirty", "date": "today", "machine": run.machine(), "load": 0.5}
+                  "commit": "0123-dirty", "date": "today", "machine": script.machine(), "load": 0.5}
         result["figures"], result["missing"] = run.summarize(runs)
         return result
 
@@ -288,16 +257,8 @@ class Reports(unittest.TestCase):
         self.assertEqual(len(run.parse_deaths(DEATHS.splitlines())), 2)
 
 
-def main():
-    global BENCH, RUN, run
-    if len(sys.argv) < 3:
-        sys.exit("Usage: bench_test.py BENCH RUN [TEST]...")
-    BENCH, RUN = map(os.path.abspath, sys.argv[1:3])
-    specification = importlib.util.spec_from_file_location("run", RUN)
-    run = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(run)
-    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
-
-
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) < 2:
+        sys.exit("Usage: bench_test.py BENCH [TEST]...")
+    BENCH = os.path.abspath(sys.argv.pop(1))
+    unittest.main()

@@ -8,10 +8,8 @@ the pipe is taken within each round, because a machine is rarely the same for a 
 
 import argparse
 import collections
-import datetime
 import json
 import os
-import platform
 import random
 import re
 import secrets
@@ -22,7 +20,9 @@ import subprocess
 import sys
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from script import ROOT, Failure, origin
+
 REPORT = "docs/results/notifiers.md"
 DEATH_TEST = "//tests/unit:death_test"  # prints the lines that --deaths reads
 
@@ -37,10 +37,6 @@ FORMS = {  # rounds of a run, and the arguments of each measure
 }
 COST_S = {"round_trip": 3e-5, "wake": 2.2e-3, "idle": 1e-3, "idle_timeout": 1e-3}  # of one, for the estimate
 WAITS = ("idle", "idle_timeout")  # their argument is milliseconds; that of the others, --rounds
-
-
-class Failure(Exception):
-    """Something to tell the user, without a traceback."""
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
@@ -190,24 +186,6 @@ def parse_deaths(lines):
             pairs = (word.split("=", 1) for word in match[1].split())
             found.append({key: int(value) if re.fullmatch(r"-?\d+", value) else value for key, value in pairs})
     return found
-
-
-def machine():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        lines = dict(re.split(r"\s*:\s*", line.strip(), maxsplit=1) for line in file if ":" in line)
-    return {
-        "processor": lines.get("model name", platform.machine()),
-        "virtual": "hypervisor" in lines.get("flags", "").split(),
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "libc": os.confstr("CS_GNU_LIBC_VERSION") or "unknown",
-    }
-
-
-def commit():
-    done = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 # --- showing ---------------------------------------------------------------------------------------------------------
@@ -486,8 +464,7 @@ def run(arguments):
     rounds = options.rounds or rounds
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     result = {
-        "format": 1, "command": command(arguments, seed), "commit": commit(), "machine": machine(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "format": 1, "command": command(arguments, seed), **origin(),
         "load": os.getloadavg()[0], "seed": seed, "rounds": rounds, "sizes": sizes, "peers": there, "deaths": deaths,
     }
     result["runs"] = measure_all(bench, plan(chosen, rounds, sizes, seed), sizes)

@@ -8,11 +8,9 @@ round, is all that is known of it. An interrupted run leaves a state file, and t
 
 import argparse
 import collections
-import datetime
 import hashlib
 import json
 import os
-import platform
 import re
 import secrets
 import selectors
@@ -25,7 +23,9 @@ import sys
 import tempfile
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from script import ROOT, Failure, origin
+
 TARGETS = {  # of tests/stress/BUILD
     "none": "stress",
     "asan": "stress_test_asan",
@@ -43,10 +43,6 @@ SILENT_S = 300  # the program itself gives up sooner
 MOST_FAILURES = 10  # of a job, which then stops
 LOG_LINES = 2000
 SHM = "/dev/shm"
-
-
-class Failure(Exception):
-    """Something to tell the user, without a traceback."""
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -68,24 +64,6 @@ def count_of(number):
 def clock(seconds):
     minutes, seconds = divmod(max(0, round(seconds)), 60)
     return f"{minutes}:{seconds:02}"
-
-
-def machine():
-    with open("/proc/cpuinfo", encoding="utf-8") as file:
-        lines = dict(re.split(r"\s*:\s*", line.strip(), maxsplit=1) for line in file if ":" in line)
-    return {
-        "processor": lines.get("model name", platform.machine()),
-        "virtual": "hypervisor" in lines.get("flags", "").split(),
-        "cores": len(os.sched_getaffinity(0)),
-        "kernel": platform.release(),
-        "libc": os.confstr("CS_GNU_LIBC_VERSION") or "unknown",
-    }
-
-
-def commit():
-    done = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"],
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
 
 
 def empty_totals():
@@ -478,8 +456,7 @@ def summary(run, told):
 
 def totals_of(run, command, finished):
     return {
-        "format": 1, "command": command, "commit": commit(), "machine": machine(),
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "format": 1, "command": command, **origin(),
         "sanitizer": run.options.sanitizer, "seed": run.state["seed"], "jobs": len(run.jobs),
         "minutes": run.options.minutes, "seconds": round(run.spent(), 1), "finished": finished,
         "resumed": run.state["resumed"], **run.totals, "notifiers": run.notifiers, "failures": run.failures,

@@ -1,10 +1,9 @@
 """Does ci/stress work? Short runs, Ctrl-C and what follows, failures and their evidence, the picture on a terminal.
 
-    python3 tests/stress/run_test.py bazel-bin/tests/stress/stress tests/stress/run.py [unittest's arguments]
+    python3 tests/stress/run_test.py bazel-bin/tests/stress/stress [unittest's arguments]
 """
 
 import fcntl
-import importlib.util
 import json
 import os
 import pty
@@ -12,19 +11,17 @@ import re
 import secrets
 import signal
 import struct
-import subprocess
 import sys
-import tempfile
 import termios
-import time
 import unittest
 
-STRESS, RUN = "", ""
-run = None  # run.py as a module
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import case
+import run
+from case import INTERRUPTED, LIMIT_S, USAGE
 
+STRESS = ""
 SHM = "/dev/shm"
-LIMIT_S = 120  # ten times what the longest thing here takes
-INTERRUPTED, USAGE = 128, 2
 
 FAKE = """#!/bin/sh
 echo seed 1
@@ -44,14 +41,11 @@ kill -9 $$
 """
 
 
-class Case(unittest.TestCase):
+class Case(case.Case):
     def setUp(self):
-        self.mark = "shmq-stress-test-" + secrets.token_hex(8)
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
+        super().setUp()
         self.results = self.directory + "/results"
-        self.environment = {**os.environ, "SHMQ_STRESS_MARK": self.mark, "TMPDIR": self.directory}
+        self.environment["TMPDIR"] = self.directory
         self.environment.pop("TEST_TMPDIR", None)
         self.pids = set()
 
@@ -60,15 +54,7 @@ class Case(unittest.TestCase):
         self.assertEqual(self.names(), [])
 
     def processes(self):
-        """Those that have our environment, that is, that were started here."""
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/environ", "rb") as file:
-                    if self.mark.encode() in file.read():
-                        found.append(int(pid))
-            except OSError:  # another user's, or gone
-                pass
+        found = super().processes()
         self.pids.update(found)
         return found
 
@@ -78,34 +64,9 @@ class Case(unittest.TestCase):
         return [name for directory in (SHM, self.directory) for name in os.listdir(directory)
                 if name.startswith(stems) or name.startswith("shmq-stress-run.")]
 
-    def until(self, condition, what):
-        deadline = time.monotonic() + LIMIT_S
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, "waited in vain until " + what)
-            time.sleep(0.01)
-
-    def start(self, *command, **more):
-        process = subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, text=True,
-                                   start_new_session=True,
-                                   **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more})
-        self.addCleanup(self.end, process)
-        return process
-
-    def end(self, process):
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream:
-                stream.close()
-
-    def finish(self, process):
-        out, err = process.communicate(timeout=LIMIT_S)
-        return process.returncode, out, err
-
     def start_run(self, *arguments, stress=None, **more):
-        return self.start(sys.executable, RUN, "--stress", stress or STRESS, "--results", self.results, *arguments,
-                          **more)
+        return self.start(sys.executable, run.__file__, "--stress", stress or STRESS, "--results", self.results,
+                          *arguments, **more)
 
     def run_py(self, *arguments, **more):
         return self.finish(self.start_run(*arguments, **more))
@@ -299,16 +260,8 @@ class Runner(Case):
         self.assertLessEqual(max(len(line) for line in lines if "/" not in line), 80)
 
 
-def main():
-    global STRESS, RUN, run
-    if len(sys.argv) < 3:
-        sys.exit("Usage: run_test.py STRESS RUN [TEST]...")
-    STRESS, RUN = map(os.path.abspath, sys.argv[1:3])
-    specification = importlib.util.spec_from_file_location("run", RUN)
-    run = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(run)
-    unittest.main(argv=[sys.argv[0], *sys.argv[3:]])
-
-
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) < 2:
+        sys.exit("Usage: run_test.py STRESS [TEST]...")
+    STRESS = os.path.abspath(sys.argv.pop(1))
+    unittest.main()

@@ -3,21 +3,25 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "layout.h"
 #include "notifiers.h"
 
 static shmq *left[2 * NOTIFIERS_COUNT];
 
-/* Prints the inode of a queue, which is in the names of its doorbells; those must be there, or nothing is proved. */
+/* Prints what is in the names of a queue's doorbells. */
 static void leave_one(shmq **q, const char *name, enum shmq_notify kind) {
     const struct shmq_attr attr = {4096, 0, kind, 0, 0};
+    struct header header;
     struct stat status;
     CHECK(shmq_open(q, name, SHMQ_CONSUMER, O_CREAT, &attr) == 0);
-    CHECK(stat(check_path(name), &status) == 0);
-    printf("inode %llx\n", (unsigned long long)status.st_ino);
+    const int fd = open(check_path(name), O_RDONLY | O_CLOEXEC);
+    CHECK(fstat(fd, &status) == 0);
+    CHECK(pread(fd, &header, sizeof header, 0) == sizeof header);
+    CHECK(close(fd) == 0);
+    printf("queue %016llx-%llx\n", (unsigned long long)header.instance, (unsigned long long)status.st_ino);
 }
 
 static void leave_all(void) {

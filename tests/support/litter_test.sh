@@ -13,23 +13,23 @@ fail() {
     exit 1
 }
 
-# left INODE…: the doorbells of these queues in /dev/shm
+# left QUEUE…: their doorbells in /dev/shm
 left() {
-    local inode
-    for inode in "$@"; do
-        find /dev/shm -maxdepth 1 -name "*shmq.*-$inode.*"
+    local queue
+    for queue in "$@"; do
+        find /dev/shm -maxdepth 1 -name "*shmq.$queue.*"
     done
 }
 
 # swept STATUS HOW: the run ended so, had left something, and nothing of it is there any more
 swept() {
-    local inodes
+    local queues
     [[ $status -eq $1 ]] || fail "$2: exit status $status, not $1"
-    mapfile -t inodes < <(sed -n 's/^inode //p' "$scratch/output")
-    [[ ${#inodes[@]} -ge 4 ]] || fail "$2: too few queues"
+    mapfile -t queues < <(sed -n 's/^queue //p' "$scratch/output")
+    [[ ${#queues[@]} -ge 4 ]] || fail "$2: too few queues"
     grep -q 'left /dev/shm/.shmq.* behind' "$scratch/output" || fail "$2: no word of the FIFOs in /dev/shm"
     grep -q 'left the file .shmq.* behind' "$scratch/output" || fail "$2: no word of the FIFOs beside a file"
-    [[ -z $(left "${inodes[@]}") ]] || fail "$2: there is still $(left "${inodes[@]}")"
+    [[ -z $(left "${queues[@]}") ]] || fail "$2: there is still $(left "${queues[@]}")"
     [[ -z $(ls -A "$TEST_TMPDIR") ]] || fail "$2: there is still $(ls -A "$TEST_TMPDIR")"
     echo "ok: $2"
 }

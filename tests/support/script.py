@@ -1,0 +1,64 @@
+"""What the scripts behind ci/ share: where the tree is, what its results come from, and how a failure is told.
+
+Theirs is the folder beside this one, wherever they are called from:
+
+    sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+"""
+
+import datetime
+import os
+import platform
+import re
+import subprocess
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+class Failure(Exception):
+    """Something to tell the user, without a traceback."""
+
+
+def git(*arguments):
+    """What git prints about the tree, without the last line's end."""
+    done = subprocess.run(
+        ["git", "-C", ROOT, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    return done.stdout.removesuffix("\n")
+
+
+def commit():
+    """The commit, and whether a file that it has was changed; "unknown" where there is no git, or no repository."""
+    try:
+        return git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def machine():
+    """What figures depend on."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        lines = dict(re.split(r"\s*:\s*", line.strip(), maxsplit=1) for line in file if ":" in line)
+    return {
+        "processor": lines.get("model name", platform.machine()),
+        "virtual": "hypervisor" in lines.get("flags", "").split(),
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "libc": os.confstr("CS_GNU_LIBC_VERSION") or "unknown",
+    }
+
+
+def origin():
+    """What results that are kept come from."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    return {"commit": commit(), "machine": machine(), "date": now.isoformat(timespec="seconds")}
+
+
+def origin_lines():
+    """The same for a page about the whole tree. That such a page was written before is no change."""
+    changed = git("status", "--porcelain", "--", "src", "tests", "ci", "examples")
+    found = machine()
+    return [
+        f"* Commit: {git('rev-parse', '--short', 'HEAD')}{' (with changes)' if changed else ''}",
+        f"* Date: {datetime.date.today().isoformat()}",
+        f"* Machine: {found['cores']} cores, {platform.machine()}, Linux {found['kernel']}",
+    ]
