@@ -67,7 +67,7 @@ static bool cover(const unsigned char *address) {
         if (region->object < 0 || (uintptr_t)address - (uintptr_t)region->base >= region->mapped_bytes) continue;
         q->fault = EBADMSG;
         if (os_blank(region->base, region->mapped_bytes, PROT_READ | PROT_WRITE) == MAP_FAILED) return false;
-        lease_drop(region->object, region_own_lease(region)); /* as if we had died: what we held is others' */
+        lease_drop(region->object, 0, 0); /* all locks, as if we had died: others may go on, or find what we found */
         return true;
     }
     return false;

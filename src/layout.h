@@ -18,7 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* "\x89_shmq\n\0" on a little-endian machine; machines of another byte order refuse it. */
+/* "\x89_shmq\n\0" on a little-endian machine; of another byte order there is no build. */
 #define SHMQ_MAGIC 0x000a716d68735f89u
 #define SHMQ_ABI   2u
 
@@ -30,6 +30,7 @@ enum { SLOTS = 64 };
 /* A word that another process reads or writes. Touch it through shared.h only. */
 typedef _Atomic uint64_t shared_u64;
 _Static_assert(sizeof(shared_u64) == 8, "ABI");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "a futex means the low half of its word, which comes first");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "a lock hidden in an atomic would not be shared between processes");
 
 struct header {

@@ -4,7 +4,7 @@
 #include "lease.h"
 
 int lease_take(int fd, int byte, short type) {
-    if (os_lock(fd, byte, type) == 0) return 0;
+    if (os_lock(fd, byte, 1, type) == 0) return 0;
     if (errno == EAGAIN || errno == EACCES)
         errno = EBUSY;
     else if (errno == EINVAL || errno == ENOLCK || errno == EOPNOTSUPP)
@@ -22,9 +22,9 @@ int lease_take_until(int fd, int byte, short type, int64_t until_ns) {
     return 0;
 }
 
-void lease_drop(int fd, int byte) {
+void lease_drop(int fd, int byte, int bytes) {
     int error = errno;
-    if (fd >= 0) (void)os_lock(fd, byte, F_UNLCK);
+    if (fd >= 0) (void)os_lock(fd, byte, bytes, F_UNLCK);
     errno = error;
 }
 

@@ -16,8 +16,8 @@ int lease_take(int fd, int byte, short type);
 /* Tries until `until_ns` (CLOCK_MONOTONIC), then EBUSY. */
 int lease_take_until(int fd, int byte, short type, int64_t until_ns);
 
-/* Leaves errno alone. */
-void lease_drop(int fd, int byte);
+/* Drops these bytes, of 0 all that follow: then whatever else is locked there too. Leaves errno alone. */
+void lease_drop(int fd, int byte, int bytes);
 
 /* Does anyone else hold one of these bytes? When the kernel cannot tell: yes, for nobody is
  * declared dead without proof. */

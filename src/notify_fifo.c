@@ -1,4 +1,4 @@
-/* fifo: two FIFOs beside the queue, .shmq.<instance>.items and .space. The sleeper polls the one
+/* fifo: two FIFOs beside the queue, .shmq.<instance>-<inode>.items and .space. The sleeper polls the one
  * for a byte, which the ringer writes: the only notifier with a descriptor, so the one that joins
  * event loops.
  *
@@ -47,7 +47,8 @@ static void fifo_remove(const struct bells *queue) { notify_remove(queue->direct
 
 /* While nobody is there, we write to our own FIFO ourselves: else it would stay readable since the
  * last one left (POLLHUP), and a waiter would turn in circles. So that means: just now somebody
- * died, or is leaving. */
+ * died, or is leaving. A child that another thread forks between the opening and the noting of it, and that does not
+ * call exec, keeps it: then deaths are found by slices, and an armed event loop does not hear of them. */
 static void fifo_watch(struct bells *bells) {
     const bool has_peer = notify_has_peer(bells);
     int fd = bells->fd[SPARE];

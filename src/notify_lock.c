@@ -23,15 +23,15 @@ static off_t gate_byte(bool producers, uint64_t gate) {
  * next gate against us, sleepers find none closed and nap. */
 static int next_gate(struct bells *bells) {
     const uint64_t held = bells->mark[THEIRS], gate = shared_load(bells->word[MINE]) + 1;
-    if (os_lock(bells->object, gate_byte(bells->produces, gate), F_WRLCK) == 0) {
+    if (os_lock(bells->object, gate_byte(bells->produces, gate), 1, F_WRLCK) == 0) {
         bells->mark[THEIRS] = gate;
         shared_store(bells->word[MINE], gate);
     }
-    return os_lock(bells->object, gate_byte(bells->produces, held), F_UNLCK);
+    return os_lock(bells->object, gate_byte(bells->produces, held), 1, F_UNLCK);
 }
 
 static void lock_close(struct bells *bells) {
-    (void)os_lock(bells->object, gate_byte(bells->produces, bells->mark[THEIRS]), F_UNLCK);
+    (void)os_lock(bells->object, gate_byte(bells->produces, bells->mark[THEIRS]), 1, F_UNLCK);
 }
 
 /* Notes the gate to wait at: whatever is rung from now on leads beyond it. */
@@ -48,7 +48,7 @@ static int lock_wait(struct bells *bells, int64_t until_ns) {
         notify_nap(bells, until_ns);
         return 0;
     }
-    if (os_lock_wait(bells->object, gate, F_RDLCK) == 0) return os_lock(bells->object, gate, F_UNLCK);
+    if (os_lock_wait(bells->object, gate, F_RDLCK) == 0) return os_lock(bells->object, gate, 1, F_UNLCK);
     return errno == EINTR ? 0 : -1;
 }
 

@@ -1,4 +1,4 @@
-/* named: two POSIX named semaphores, /shmq.<instance>.items and .space, waited for with
+/* named: two POSIX named semaphores, /shmq.<instance>-<inode>.items and .space, waited for with
  * sem_clockwait and rung with sem_post: the textbook's own pairing with mmap.
  *
  * The textbook makes them with sem_open(O_CREAT), which leaves debris when it is killed inside,

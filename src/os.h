@@ -102,10 +102,10 @@ static inline void os_close(int fd) {
     errno = error;
 }
 
-/* One byte of an object, locked for this open file description. type: F_RDLCK, F_WRLCK, F_UNLCK.
+/* Bytes of an object (0: all that follow), locked for this open file description. type: F_RDLCK, F_WRLCK, F_UNLCK.
  * EAGAIN: taken. */
-static inline int os_lock(int fd, off_t byte, short type) {
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+static inline int os_lock(int fd, off_t byte, off_t bytes, short type) {
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = bytes};
     return fcntl(fd, F_OFD_SETLK, &lock);
 }
 

@@ -144,8 +144,7 @@ static int map(struct region *region) {
 
 /* Gives back all of an object: leases, mapping, descriptor. */
 static void let_go(struct region *region) {
-    lease_drop(region->object, LEASE_LIFE_CYCLE);
-    lease_drop(region->object, region_own_lease(region));
+    lease_drop(region->object, 0, 0);
     const size_t bytes = region->mapped_bytes;
     region->mapped_bytes = 0; /* first: what is mapped there next is not ours */
     if (bytes > 0) os_unmap(region->base, bytes);
@@ -324,7 +323,7 @@ static int remove_name(struct region *region, enum farewell why) {
         remove_doorbells(region);
         result = os_unlink(region->directory, region->name);
     }
-    lease_drop(region->object, LEASE_LIFE_CYCLE);
+    lease_drop(region->object, LEASE_LIFE_CYCLE, 1);
     return result;
 }
 

@@ -48,10 +48,8 @@ int ring_look_paced(struct ring *ring) {
 const void *ring_read(const struct ring *ring, size_t *length) {
     const uint64_t header = shared_load(ring_at(ring)); /* relaxed: ordered by R2 */
     *length = (uint32_t)header;
-    return header == ring_header(ring, *length) && *length <= ring->max_message &&
-                   ring_record_bytes(ring, *length) <= ring_available(ring)
-               ? ring_payload(ring)
-               : NULL;
+    if (header != ring_header(ring, *length) || *length > ring->max_message) return NULL;
+    return ring_record_bytes(ring, *length) <= ring_available(ring) ? ring_payload(ring) : NULL;
 }
 
 /* Where a checksum stands; relaxed accesses, ordered as the payload's. */

@@ -87,8 +87,6 @@ static inline void shared_pause(void) {
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     __asm__ __volatile__("isb" ::: "memory");
-#else
-    atomic_signal_fence(memory_order_seq_cst);
 #endif
 }
 

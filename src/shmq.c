@@ -66,7 +66,7 @@ int shmq_begin(struct shmq *q) {
 /* Gives back an end that failed to open, or is closed. */
 static int give_back(struct shmq *q, bool failed) {
     bells_close(&q->bells);
-    lease_drop(q->region.object, region_own_lease(&q->region));
+    lease_drop(q->region.object, region_own_lease(&q->region), 1);
     int result = q->fault == 0 || failed ? region_retire(&q->region, failed) : 0;
     region_close(&q->region);
     return result;
@@ -77,7 +77,7 @@ static int open_guarded(struct shmq *q, const char *name, int oflag, const struc
     if (region_open(&q->region, name, oflag, attr) != 0) return -1;
     int result = shmq_begin(q);
     int error = q->fault == 0 ? errno : q->fault;
-    lease_drop(q->region.object, LEASE_LIFE_CYCLE);
+    lease_drop(q->region.object, LEASE_LIFE_CYCLE, 1);
     if (result == 0 && q->fault == 0) return 0;
     (void)give_back(q, true); /* an end that closed meanwhile may have left the unlinking to us */
     return fail(error);
@@ -258,18 +258,25 @@ int shmq_release(shmq *q) {
     return leave(q, 0);
 }
 
+/* One of many does not take the side's turn for it: others may hold that for as long as they wait themselves. */
+static int drain_beside_others(struct shmq *q, int timeout_ms) {
+    const uint64_t sent = shared_load(q->ring.own_word); /* relaxed: our own side's */
+    const int64_t until_ns = doorbell_deadline(q, timeout_ms);
+    for (;;) {
+        const int gone = life_of_peer(q); /* first, for what it took it took before it went */
+        const uint64_t head = shared_load_acquire(q->ring.peer_word); /* R2, as in ring_look */
+        if (q->fault != 0 || (int64_t)(shared_load(q->ring.own_word) - head) < 0) return shmq_damaged(q);
+        if ((int64_t)(head - sent) >= 0) return 0;
+        if (gone != 0) return life_report(q, gone), fail(gone);
+        if (os_now() >= until_ns) return fail(timeout_ms == 0 ? EAGAIN : ETIMEDOUT);
+        if (os_nap(5 * OS_MS) != 0) return -1;
+    }
+}
+
 int shmq_drain(shmq *q, int timeout_ms) {
     if (check(q, SHMQ_PRODUCER, timeout_ms) != 0) return -1;
     q->until_ns = 0;
-    const int64_t until_ns = doorbell_deadline(q, timeout_ms);
-    const uint64_t sent = shared_load(q->ring.own_word); /* relaxed: our own side's. Of many, some go on sending */
-    while (await(q, q->ring.capacity, q->many ? 0 : timeout_ms) != 0) {
-        if (q->many && q->fault == 0 && (int64_t)(q->ring.peer - sent) >= 0) return 0;
-        if (!q->many || errno != EAGAIN) return -1;
-        if (os_now() >= until_ns) return fail(timeout_ms == 0 ? EAGAIN : ETIMEDOUT);
-        if (os_nap(5 * OS_MS) != 0) return -1; /* without the side's turn: others may send */
-    }
-    return leave(q, 0);
+    return q->many ? drain_beside_others(q, timeout_ms) : await(q, q->ring.capacity, timeout_ms);
 }
 
 /* ---- The rest ------------------------------------------------------------------------------ */

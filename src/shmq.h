@@ -28,8 +28,9 @@
  * errno          when
  * EAGAIN         the time-out was 0 and the call would have waited
  * ETIMEDOUT      time ran out
- * EINTR          a signal handler ran while waiting (cond, lock and spin cannot tell and go on); signal: or
- *                the process was stopped and continued. Who calls again says anew how long to wait
+ * EINTR          a signal handler ran while waiting (cond, lock and spin cannot tell and go on, but while
+ *                they wait for others of their side); signal: or the process was stopped and continued. Who
+ *                calls again says anew how long to wait
  * EPIPE          recv, peek: the ring is drained and the last producer closed properly. send,
  *                reserve, drain: the consumer that was there has closed. Or the queue is unlinked,
  *                nobody is at its other end and nobody can come

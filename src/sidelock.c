@@ -14,8 +14,7 @@ static uint64_t name_of(const struct shmq *q) { return q->region.slot + 1; }
 
 /* Takes the lock from what it was, if it still is. */
 static bool swap(struct shmq *q, uint64_t word, uint64_t waiters) {
-    uint64_t mine = (word | (COUNT_ONE - 1)) + 1; /* one more */
-    mine |= (word & WAITERS) | waiters | name_of(q);
+    const uint64_t mine = ((word | (COUNT_ONE - 1)) + 1) | (word & WAITERS) | waiters | name_of(q); /* one more */
     /* S1: acquire, pairs with S2, the last holder's. Its cursor and statistics are ours to go on from;
      * of one that died, whatever it stored. */
     if (!shared_swap(&q->own->lock, word, mine)) return false;

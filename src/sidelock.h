@@ -15,7 +15,7 @@
 /* For a new end: if the last owner of its slot died with the lock, nobody but us can tell. */
 void sidelock_inherit(struct shmq *q);
 
-/* Waits until deadline(q, timeout_ms). -1: EAGAIN ETIMEDOUT EINTR EBADMSG. */
+/* Waits until doorbell_deadline(q, timeout_ms). -1: EAGAIN ETIMEDOUT EINTR EBADMSG. */
 int sidelock_take(struct shmq *q, int timeout_ms);
 
 /* Wakes one that waits. Leaves errno alone. */

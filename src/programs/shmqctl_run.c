@@ -155,8 +155,10 @@ static int list(const struct shmqctl_options *options, const struct streams *io)
     struct orphans orphans;
     struct ls ls = {.as_json = options->json};
 
-    if (*directory == '\0' || listing_read(&listing, directory) != 0 || orphans_find(&orphans, directory) != 0) {
-        complain(io, directory, *directory == '\0' ? "" : strerror(errno), *directory == '\0' ? "no directory" : "");
+    if (*directory == '\0') return complain(io, directory, "", "no directory"), STATUS_FAILURE;
+    if (listing_read(&listing, directory) != 0 || orphans_find(&orphans, directory) != 0) {
+        complain(io, directory, strerror(errno), "");
+        listing_free(&listing);
         return STATUS_FAILURE;
     }
     paper_begin(&ls.paper, io->out);

@@ -399,6 +399,7 @@ def parse(arguments):
     parser.add_argument("--json", metavar="FILE", help="write all figures to FILE")
     parser.add_argument("--write", action="store_true", help=f"write {REPORT}")
     parser.add_argument("--deaths", metavar="FILE", help=f"add to the report what {DEATH_TEST} printed into FILE")
+    parser.add_argument("--parse", action="store_true", help=argparse.SUPPRESS)  # nothing more: before anything is built
     parser.add_argument("--bench", metavar="PATH", default=os.path.join(ROOT, "bazel-bin/tests/bench/bench"),
                         help="the program that measures (ci/bench builds and names it)")
     return parser.parse_args(arguments)
@@ -453,6 +454,8 @@ def write(path, text):
 
 def run(arguments):
     options = parse(arguments)
+    if options.parse:
+        return
     bench = Bench(options.bench)
     there = bench.peers()
     if options.list:

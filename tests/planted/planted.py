@@ -8,6 +8,7 @@ failure. ci/planted runs this.
 """
 
 import argparse
+import contextlib
 import os
 import re
 import shlex
@@ -187,24 +188,24 @@ def run(arguments):
         planted(fault)  # does it apply? Say so before an hour has passed
     copy = Copy(os.path.join(arguments.scratch, "tree"))
     os.makedirs(copy.place, exist_ok=True)
-    copy.refresh()
-    tests = sorted({test for fault in faults for test in fault["tests"]})
-    print(f"{len(faults)} faults, {len(tests)} tests; the copy is {copy.place}", flush=True)
-    print("without a fault: ", end="", flush=True)
-    status, output = copy.test(tests)
-    if status != 0:
-        sys.stdout.write(output[-4000:])
-        raise Failure("the tests fail without any fault: mend that first")
-    print("green", flush=True)
-    rows = []
-    for number, fault in enumerate(faults, 1):
-        print(f"[{number}/{len(faults)}] {fault['name']}: ", end="", flush=True)
-        noticed, seconds = try_one(copy, fault)
-        rows.append((fault, noticed))
-        print("red" if noticed else "SURVIVED", f"after {seconds:.0f} s", flush=True)
-        for label, text in noticed:
-            print(f"        {label}  {shorten(text)}", flush=True)
-    copy.close()
+    with contextlib.closing(copy):
+        copy.refresh()
+        tests = sorted({test for fault in faults for test in fault["tests"]})
+        print(f"{len(faults)} faults, {len(tests)} tests; the copy is {copy.place}", flush=True)
+        print("without a fault: ", end="", flush=True)
+        status, output = copy.test(tests)
+        if status != 0:
+            sys.stdout.write(output[-4000:])
+            raise Failure("the tests fail without any fault: mend that first")
+        print("green", flush=True)
+        rows = []
+        for number, fault in enumerate(faults, 1):
+            print(f"[{number}/{len(faults)}] {fault['name']}: ", end="", flush=True)
+            noticed, seconds = try_one(copy, fault)
+            rows.append((fault, noticed))
+            print("red" if noticed else "SURVIVED", f"after {seconds:.0f} s", flush=True)
+            for label, text in noticed:
+                print(f"        {label}  {shorten(text)}", flush=True)
     survivors = [fault["name"] for fault, noticed in rows if not noticed]
     if arguments.write:
         report(rows)

@@ -62,9 +62,11 @@ class Target:
 
     def count(self, log):
         """Cases: our C tests say a line each, Python's how many; stress counts rounds; what says nothing is one."""
-        self.skipped = len(re.findall(r"^(?:SKIP|skipped)\b", log, re.MULTILINE))
+        skipped = sum(int(count) for count in re.findall(r"^OK \(skipped=(\d+)\)", log, re.MULTILINE))
         cases = len(re.findall(r"^ok\b", log, re.MULTILINE))
-        cases += sum(int(count) for count in re.findall(r"^Ran (\d+) tests?", log, re.MULTILINE))
+        cases += sum(int(count) for count in re.findall(r"^Ran (\d+) tests?", log, re.MULTILINE)) - skipped
+        skipped += len(re.findall(r"^skipped \S+ \(\d+ ms\)$", log, re.MULTILINE))
+        self.skipped = skipped if skipped > 0 else len(re.findall(r"^SKIP: ", log, re.MULTILINE))
         cases += sum(int(count) for count in re.findall(r"^total: rounds=(\d+)", log, re.MULTILINE))
         self.cases = cases if cases > 0 or self.skipped > 0 else 1
         messages = re.findall(r"^total: .*\bmessages=(\d+)", log, re.MULTILINE)
@@ -187,7 +189,7 @@ def stress_table():
             totals = json.load(file)
         figures = " | ".join(f"{totals[name]:,}" for name in names)
         yield (
-            f"| {totals['sanitizer']} | `{totals['command']}` | {totals['commit']} | {totals['minutes']:g} "
+            f"| {totals['sanitizer']} | `{totals['command']}` | {totals['commit']} | {totals['seconds'] / 60:.1f} "
             f"| {figures} | {len(totals['failures'])} |"
         )
 

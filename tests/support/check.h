@@ -47,7 +47,8 @@ __attribute__((noreturn, format(printf, 3, 4))) void check_fail(const char *file
 /* What a failure from now on adds to its message: the row of a table, the parameters of a round. */
 __attribute__((format(printf, 1, 2))) void check_note(const char *format, ...);
 
-/* Ends the test as skipped. */
+/* Ends the test as skipped, with this exit status. */
+enum { CHECK_SKIPPED = 77 };
 __attribute__((noreturn, format(printf, 1, 2))) void check_skip(const char *format, ...);
 
 #define CHECK(condition)                                                                                               \
@@ -107,7 +108,7 @@ void check_meet(check_gate *gate, uint32_t all);
 pid_t check_spawn(void (*body)(void *), void *argument);
 /* Waits for a child that must exit 0. */
 void check_join(pid_t child);
-/* Kills with SIGKILL and reaps. */
+/* Kills with SIGKILL and reaps; a child that had failed by then fails the test. */
 void check_kill(pid_t child);
 
 /* Milliseconds of CLOCK_MONOTONIC, and of this process's own processor time. */

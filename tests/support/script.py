@@ -9,6 +9,7 @@ import datetime
 import os
 import platform
 import re
+import shlex
 import subprocess
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -20,9 +21,11 @@ class Failure(Exception):
 
 def git(*arguments):
     """What git prints about the tree, without the last line's end."""
-    done = subprocess.run(
-        ["git", "-C", ROOT, *arguments], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
-    )
+    command = ["git", "-C", ROOT, *arguments]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Failure(f"needs git and a clone: {shlex.join(command)}: {getattr(error, 'stderr', error)}") from error
     return done.stdout.removesuffix("\n")
 
 
@@ -30,7 +33,7 @@ def commit():
     """The commit, and whether a file that it has was changed; "unknown" where there is no git, or no repository."""
     try:
         return git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
-    except (OSError, subprocess.CalledProcessError):
+    except Failure:
         return "unknown"
 
 

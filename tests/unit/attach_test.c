@@ -3,7 +3,6 @@
 #include "check.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,24 +14,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "layout.h"
 #include "notifiers.h"
 #include "shmq.h"
 
-enum { CAPACITY = 4096, PAGES = 4 * 4096, OBJECT = PAGES + CAPACITY };
+enum { PAGES = 4 * 4096, OBJECT = PAGES + CAPACITY };
 static const struct shmq_attr SMALL = {.capacity = CAPACITY};
-
-/* This open fails so, and loses nothing. */
-static void check_refused(const char *name, int oflag, const struct shmq_attr *attr, int error) {
-    const int descriptors = check_descriptors(), mappings = check_mappings();
-    for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++) {
-        shmq *q = (shmq *)(void *)&q;
-        CHECK_FAILS(shmq_open(&q, name, (enum shmq_end)end, oflag, attr), error);
-        CHECK(q == NULL);
-    }
-    CHECK_EQUAL(check_descriptors(), descriptors);
-    CHECK_EQUAL(check_mappings(), mappings);
-}
 
 static void check_no_queue(const char *name, int error) {
     check_refused(name, 0, &SMALL, error);
@@ -58,25 +46,11 @@ static void check_works(const char *name) {
     CHECK(shmq_close(consumer) == 0);
 }
 
-static int raw_open(const char *name) {
-    int fd = open(check_path(name), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-    CHECK(fd >= 0);
-    return fd;
-}
-
-/* A file of somebody else's making. */
-static void make_file(const char *name, const char *text) {
-    int fd = open(check_path(name), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0640);
-    CHECK(fd >= 0);
-    CHECK(write(fd, text, strlen(text)) == (ssize_t)strlen(text));
-    CHECK(close(fd) == 0);
-}
-
 /* Still there, unchanged; and then removed. */
 static void check_untouched(const char *name, const char *text, unsigned links) {
     char now[100] = "";
     struct stat status;
-    int fd = raw_open(name);
+    int fd = open_object(name);
     CHECK(fstat(fd, &status) == 0);
     CHECK_EQUAL(status.st_size, strlen(text));
     CHECK_EQUAL(status.st_mode & 07777, 0640);
@@ -106,11 +80,10 @@ static int verdict(const struct header *header, const struct header *sound) {
 }
 
 /* The doorbells that an open has made for a header which is not the queue's own. */
-static void remove_doorbells(const char *name, const struct header *header) {
+static void remove_doorbells_of(const char *name, const struct header *header) {
     const struct notifier_row *before = notifier_now;
     notifier_now = &NOTIFIERS[header->notify];
-    for (int items = 0; notifier_now->prefix != NULL && items <= 1; items++)
-        CHECK(unlink(notifier_path(name, header->instance, items != 0)) == 0);
+    remove_doorbells(name, header->instance);
     notifier_now = before;
 }
 
@@ -126,7 +99,7 @@ static void try_header(const char *name, int fd, const struct header *header, co
     shmq *q; /* not closed by a consumer: that might unlink it */
     CHECK(shmq_open(&q, name, SHMQ_PRODUCER, 0, NULL) == 0);
     CHECK(shmq_close(q) == 0);
-    remove_doorbells(name, header);
+    remove_doorbells_of(name, header);
 }
 
 static const struct field {
@@ -163,7 +136,7 @@ static void try_field(const char *name, int fd, const struct field *field, const
 TEST_NOTIFIERS_EVERYWHERE(a_queue_with_any_wrong_word_in_its_header_is_refused) {
     struct header sound;
     make_queue(name);
-    int fd = raw_open(name);
+    int fd = open_object(name);
     CHECK(pread(fd, &sound, sizeof sound, 0) == sizeof sound);
     for (size_t at = 0; at < sizeof fields / sizeof fields[0]; at++)
         try_field(name, fd, &fields[at], &sound);
@@ -192,7 +165,7 @@ TEST_EVERYWHERE(a_header_that_agrees_with_itself_must_still_be_a_queues) {
     };
     struct header sound;
     make_queue(name);
-    int fd = raw_open(name);
+    int fd = open_object(name);
     CHECK(pread(fd, &sound, sizeof sound, 0) == sizeof sound);
     for (size_t at = 0; at < sizeof lies / sizeof lies[0]; at++) {
         struct header header = sound;
@@ -212,7 +185,7 @@ TEST(a_queue_too_large_for_the_address_space_is_refused) {
     if (check_tool() == CHECK_VALGRIND) check_skip("valgrind's own mmap says EINVAL here, the kernel's ENOMEM");
     const char *name = check_name("q");
     make_queue(name);
-    int fd = raw_open(name);
+    int fd = open_object(name);
     struct header header;
     CHECK(pread(fd, &header, sizeof header, 0) == sizeof header);
     header.capacity = (uint64_t)1 << 61;
@@ -252,7 +225,7 @@ TEST_NOTIFIERS_EVERYWHERE(cursors_that_make_no_sense_are_refused) {
                 {16, 12},
                 {8, 0 - (uint64_t)CAPACITY}};
     make_queue(name);
-    int fd = raw_open(name);
+    int fd = open_object(name);
     for (size_t at = 0; at < sizeof rows / sizeof rows[0]; at++) {
         check_note("row %zu", at);
         CHECK(pwrite(fd, &rows[at].tail, 8, PAGE_PRODUCER * 4096) == 8);
@@ -397,14 +370,6 @@ TEST(a_shared_memory_object_may_have_a_name_of_255_bytes) {
 
 /* ---- Where there is no room ---------------------------------------------------------------- */
 
-/* From here on this process sees its own, small file system at `directory`. */
-static void mount_small(const char *directory, unsigned long flags, const char *options) {
-    const int spaces = geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER;
-    if (unshare(spaces) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("small", directory, "tmpfs", flags, options) != 0)
-        check_skip("cannot mount a file system here: %s", strerror(errno));
-}
-
 static uint64_t free_bytes(const char *directory) {
     struct statvfs status;
     CHECK(statvfs(directory, &status) == 0);
@@ -416,7 +381,7 @@ static void try_full(const char *name, const char *directory, const char *ballas
     static const size_t capacities[] = {512 << 10, 1 << 20, 1 << 30, (size_t)1 << 45};
     char block[4096] = {1};
     make_file(ballast, "");
-    int fd = raw_open(ballast);
+    int fd = open_object(ballast);
     for (int count = 0; count < 128; count++)
         CHECK(write(fd, block, sizeof block) == sizeof block);
     CHECK(close(fd) == 0);
@@ -437,13 +402,13 @@ static void try_full(const char *name, const char *directory, const char *ballas
 }
 
 TEST(a_full_dev_shm_is_told_at_once_and_a_smaller_queue_still_fits) {
-    mount_small("/dev/shm", 0, "size=1m");
+    mount_small("/dev/shm", "size=1m");
     try_full(check_name("q"), "/dev/shm", check_name("ballast"));
 }
 
 TEST(a_full_file_system_is_told_at_once_and_a_smaller_queue_still_fits) {
     CHECK(mkdir("small", 0700) == 0);
-    mount_small("small", 0, "size=1m");
+    mount_small("small", "size=1m");
     try_full("./small/q", "small", "./small/ballast");
     CHECK(umount("small") == 0);
     CHECK(rmdir("small") == 0);
@@ -451,7 +416,7 @@ TEST(a_full_file_system_is_told_at_once_and_a_smaller_queue_still_fits) {
 
 TEST(what_cannot_fit_does_not_fill_the_file_system_first) {
     CHECK(mkdir("small", 0700) == 0);
-    mount_small("small", 0, "size=64m");
+    mount_small("small", "size=64m");
     const uint64_t room = free_bytes("small");
     struct rusage before, after;
     CHECK(getrusage(RUSAGE_SELF, &before) == 0);
@@ -494,7 +459,7 @@ static void produce_in_a_crowd(void *argument) { open_in_a_crowd(argument, SHMQ_
 TEST(both_ends_may_come_at_once_though_there_is_room_for_one_queue_only) {
     enum { ROUNDS = 20, REFUSED_MOST = 4 }; /* without trying again: about one in each round */
     CHECK(mkdir("small", 0700) == 0);
-    mount_small("small", 0, "size=48m");
+    mount_small("small", "size=48m");
     struct crowd *crowd = check_shared(sizeof *crowd);
     for (int round = 0; round < check_scaled(ROUNDS); round++) {
         check_note("round %d", round);
@@ -519,7 +484,7 @@ TEST_EVERYWHERE(a_queue_takes_all_its_space_when_it_is_created) {
 
 TEST(a_read_only_file_system_is_eacces) {
     CHECK(mkdir("small", 0700) == 0);
-    mount_small("small", 0, "size=1m");
+    mount_small("small", "size=1m");
     make_queue("./small/old");
     CHECK(mount("small", "small", "tmpfs", MS_REMOUNT | MS_RDONLY, "size=1m") == 0);
     check_refused("./small/new", O_CREAT, &SMALL, EACCES);

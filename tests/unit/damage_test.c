@@ -13,34 +13,13 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "handle.h"
-#include "checksum.h"
 #include "notifiers.h"
 
 enum { PAGE = 4096, OBJECT = (PAGE_RING + 1) * PAGE, RING_AT = PAGE_RING * PAGE, LARGEST = PAGE - RECORD_CHECKED };
-
-static shmq *enter(const char *name, enum shmq_end end, unsigned flags) {
-    const struct shmq_attr attr = {PAGE, 0, notifier_now->kind, flags, 0};
-    shmq *q;
-    CHECK(shmq_open(&q, name, end, O_CREAT, &attr) == 0);
-    return q;
-}
-
-static void leave(shmq *q) { CHECK(shmq_close(q) == 0); }
-
-static int raw_open(const char *name) {
-    int fd = open(check_path(name), O_RDWR | O_CLOEXEC);
-    CHECK(fd >= 0);
-    return fd;
-}
-
-static void nap_us(long us) {
-    const struct timespec nap = {.tv_nsec = us * 1000};
-    nanosleep(&nap, NULL);
-}
 
 /* How a child ended whose body must not return: its exit status, or the negative number of its signal. */
 static int fate_of(void (*body)(void *), void *argument) {
@@ -118,8 +97,7 @@ static void truncate_under(const char *name, const struct call *call, unsigned f
     CHECK(truncate(check_path(name), 0) == 0);
     CHECK_FAILS(call->make(q), EBADMSG);
     check_gone(q);
-    for (int items = 0; notifier_now->prefix != NULL && items <= 1; items++)
-        CHECK(unlink(notifier_path(name, q->region.header.instance, items != 0)) == 0);
+    remove_doorbells(name, q->region.header.instance);
     leave(producer);
     leave(consumer);
     CHECK(unlink(check_path(name)) == 0);
@@ -140,6 +118,47 @@ TEST_EVERYWHERE(every_call_on_a_truncated_object_is_ebadmsg_for_good) {
                 check_note("%s, flags %u, %d messages", CALLS[at].name, flags[row], messages);
                 truncate_under(name, &CALLS[at], flags[row], messages);
             }
+}
+
+struct sleeper {
+    const char *name;
+    check_gate open;
+};
+
+static void sleep_on(void *argument) {
+    struct sleeper *sleeper = argument;
+    shmq *q = enter(sleeper->name, SHMQ_CONSUMER, 0);
+    check_pass(&sleeper->open);
+    char byte;
+    CHECK_FAILS(shmq_recv(q, &byte, 1, -1), EBADMSG);
+    leave(q);
+}
+
+/* It sleeps for ever; whoever finds the damage has fallen silent, but lets go of all that it held. */
+static void truncate_under_sleeper(const char *name) {
+    if (notifier_now->kind == SHMQ_NOTIFY_COND) return; /* its mutex lies in what is gone */
+    struct sleeper *sleeper = check_shared(sizeof *sleeper);
+    sleeper->name = name;
+    shmq *producer = enter(name, SHMQ_PRODUCER, 0);
+    const int fd = open_object(name);
+    check_doorbells(fd);
+    const pid_t child = check_spawn(sleep_on, sleeper);
+    check_wait(&sleeper->open, 1);
+    if (notifier_now->sleeps) await_asleep(name, SHMQ_CONSUMER);
+    nap_ms(20); /* in the kernel now */
+    CHECK(ftruncate(fd, 0) == 0);
+    CHECK_FAILS(shmq_send(producer, "x", 1, 0), EBADMSG);
+    check_join(child);
+    remove_doorbells(name, producer->region.header.instance);
+    leave(producer);
+    CHECK(close(fd) == 0);
+    CHECK(unlink(check_path(name)) == 0);
+}
+
+TEST(a_sleeper_on_a_truncated_object_hears_of_it) {
+    install_guard();
+    if (check_tool() == CHECK_VALGRIND) check_skip("valgrind itself dies of the SIGBUS at a futex");
+    notifier_for_each(truncate_under_sleeper, true);
 }
 
 TEST(figures_of_a_truncated_object_are_ebadmsg) {
@@ -346,7 +365,7 @@ static void produce(void *argument) {
             check_end(accident, q, start_ms);
             break;
         }
-        if (accident->slowly && number % 8 == 0) nap_us(300);
+        if (accident->slowly && number % 8 == 0) usleep(300);
     }
     leave(q);
 }
@@ -402,7 +421,7 @@ static void do_harm(const struct accident *accident, int fd) {
     case TRUNCATE_SOME: CHECK(ftruncate(fd, (off_t)check_below(OBJECT)) == 0); break;
     case REGROW:
         CHECK(ftruncate(fd, (off_t)check_below(OBJECT)) == 0);
-        if (check_below(2) == 0) nap_us(100);
+        if (check_below(2) == 0) usleep(100);
         CHECK(ftruncate(fd, OBJECT) == 0);
         break;
     case PUNCH_PAGE:
@@ -422,10 +441,10 @@ static void have_accident(struct accident *accident, int descriptor) {
     check_meet(&accident->in, 3);
     const int64_t start_ms = check_now_ms();
     while (accident->received < enough && check_now_ms() - start_ms < 6 * check_late(HANG_MS))
-        nap_us(50);
+        usleep(50);
     CHECK(accident->received >= enough);
     do_harm(accident, descriptor);
-    if (!is_harmless(accident->harm)) nap_us(2000);
+    if (!is_harmless(accident->harm)) usleep(2000);
     accident->over = true;
     check_join(producer);
     check_join(consumer);
@@ -438,7 +457,7 @@ struct worker {
 };
 
 /* The doorbells of a queue that may have neither name nor header any more. */
-static void remove_doorbells(int object, uint64_t instance, bool file) {
+static void remove_every_doorbell(int object, uint64_t instance, bool file) {
     int directory = open(file ? "." : "/dev/shm", O_PATH | O_DIRECTORY | O_CLOEXEC);
     CHECK(directory >= 0);
     const struct bells queue = {.directory = directory, .object = object, .instance = instance};
@@ -474,11 +493,11 @@ static void have_accidents(void *argument) {
         check_note("round %d, %s, notifier %s, flags %u", round, HARM_NAMES[accident->harm], notifier_now->name,
                    accident->flags);
         leave(enter(name, SHMQ_CONSUMER, accident->flags)); /* of whom no end is told */
-        int fd = raw_open(name);
+        int fd = open_object(name);
         check_doorbells(fd); /* the accident may take the name, or a failure the rest */
         CHECK(pread(fd, &header, sizeof header, 0) == sizeof header);
         have_accident(accident, fd);
-        remove_doorbells(fd, header.instance, worker->file);
+        remove_every_doorbell(fd, header.instance, worker->file);
         CHECK(close(fd) == 0);
         if (accident->harm != UNLINK) CHECK(unlink(check_path(name)) == 0);
     }
@@ -500,20 +519,11 @@ TEST(a_thousand_accidents_end_in_a_right_stream_or_ebadmsg) {
 
 /* ---- Checksums ----------------------------------------------------------------------------- */
 
-static void need_checksums(void) {
-    if (!CHECKSUM_BUILT) check_skip("xxhash.h is missing: no checksums are built");
-}
-
 static void flip(int fd, size_t at, unsigned bit) {
     unsigned char byte = 0;
     CHECK(pread(fd, &byte, 1, (off_t)(RING_AT + at)) == 1);
     byte ^= (unsigned char)(1u << bit);
     CHECK(pwrite(fd, &byte, 1, (off_t)(RING_AT + at)) == 1);
-}
-
-static void fill(unsigned char *message, size_t length, unsigned seed) {
-    for (size_t at = 0; at < length; at++)
-        message[at] = (unsigned char)(at * 7 + seed + length);
 }
 
 /* By a new consumer: the message as it was sent, or this errno; by recv or by peek. */
@@ -543,9 +553,9 @@ TEST(a_flipped_bit_in_a_record_is_never_delivered) {
         const char *name = check_name("q");
         unsigned char message[64];
         const size_t length = lengths[row], bytes = RECORD_CHECKED + length;
-        fill(message, length, 1);
+        write_pattern(message, length, 1);
         shmq *producer = enter(name, SHMQ_PRODUCER, SHMQ_CHECKSUM);
-        int fd = raw_open(name);
+        int fd = open_object(name);
         CHECK(shmq_send(producer, message, length, 0) == 0);
         for (size_t at = 0; at < (bytes + 7) / 8 * 8; at++)
             for (unsigned bit = 0; bit < 8; bit++) {
@@ -567,7 +577,7 @@ TEST(without_checksums_a_flipped_payload_is_delivered_and_a_flipped_header_is_no
     const char *name = check_name("q");
     unsigned char got[64];
     shmq *producer = enter(name, SHMQ_PRODUCER, 0), *consumer = enter(name, SHMQ_CONSUMER, 0);
-    int fd = raw_open(name);
+    int fd = open_object(name);
     CHECK(shmq_send(producer, "hello", 5, 0) == 0);
     CHECK(shmq_send(producer, "hello", 5, 0) == 0);
     flip(fd, RECORD_HEADER + 1, 2);
@@ -585,7 +595,7 @@ static void pass(shmq *producer, shmq *consumer, size_t length) {
     static unsigned char message[LARGEST], got[LARGEST];
     size_t seen;
     const bool zero_copy = length % 2 == 0;
-    fill(message, length, 3);
+    write_pattern(message, length, 3);
     unsigned char *room = zero_copy ? shmq_reserve(producer, length, 0) : NULL;
     if (zero_copy) {
         CHECK(room != NULL);
@@ -641,7 +651,7 @@ static void replay(size_t from, unsigned flags, int error) {
     const size_t before = (flags & SHMQ_CHECKSUM) != 0 ? RECORD_CHECKED : RECORD_HEADER;
     const size_t length = 1024 - before, laps = 4; /* four records a lap */
     shmq *producer = enter(name, SHMQ_PRODUCER, flags), *consumer = enter(name, SHMQ_CONSUMER, flags);
-    int fd = raw_open(name);
+    int fd = open_object(name);
     for (size_t at = 0; at <= laps; at++) {
         memset(payload, (int)at, length);
         CHECK(shmq_send(producer, payload, length, 0) == 0);

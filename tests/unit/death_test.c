@@ -8,7 +8,6 @@
  * each of these takes the watchdog two seconds. */
 #include "check.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -19,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "handle.h"
 #include "notifiers.h"
 #include "stream.h"
@@ -81,9 +81,7 @@ static void die_soon(struct trial *trial) {
 static shmq *enter_trial(const struct trial *trial, enum shmq_end end) {
     const struct shmq_attr attr = {
         .capacity = 4096, .max_message = trial->stream.longest, .notify = trial->notify, .flags = SHMQ_EPHEMERAL};
-    shmq *q;
-    CHECK(shmq_open(&q, trial->name, end, O_CREAT, &attr) == 0);
-    return q;
+    return enter_as(trial->name, end, &attr);
 }
 
 static void produce_until_killed(shmq *producer, struct trial *trial) {

@@ -2,7 +2,6 @@
 #include "check.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <limits.h>
 #include <linux/capability.h>
 #include <sched.h>
@@ -20,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "handle.h"
 #include "notifiers.h"
 
@@ -40,10 +40,8 @@ struct ends {
 
 static shmq *open_end(const char *name, enum shmq_end end) {
     struct shmq_attr attr = SMALL;
-    shmq *q;
     attr.notify = notifier_now->kind;
-    CHECK(shmq_open(&q, name, end, O_CREAT, &attr) == 0);
-    return q;
+    return enter_as(name, end, &attr);
 }
 
 static struct ends open_ends(void) {
@@ -53,40 +51,10 @@ static struct ends open_ends(void) {
     return ends;
 }
 
-static void close_end(shmq **q) {
-    if (*q != NULL) CHECK(shmq_close(*q) == 0);
-    *q = NULL;
-}
-
 static void close_ends(struct ends *ends) {
     close_end(&ends->producer);
     close_end(&ends->consumer);
     CHECK(shmq_unlink(ends->name) == 0);
-}
-
-static void fill(shmq *producer) {
-    char message[LENGTH] = "";
-    while (shmq_send(producer, message, sizeof message, 0) == 0)
-        ;
-}
-
-/* A word of the object, past every mapping. */
-static uint64_t word_at(int fd, int page, size_t offset) {
-    uint64_t word = 0;
-    const off_t at = (off_t)((size_t)page * (size_t)sysconf(_SC_PAGESIZE) + offset);
-    CHECK(pread(fd, &word, sizeof word, at) == sizeof word);
-    return word;
-}
-
-static void set_word(int fd, int page, size_t offset, uint64_t word) {
-    const off_t at = (off_t)((size_t)page * (size_t)sysconf(_SC_PAGESIZE) + offset);
-    CHECK(pwrite(fd, &word, sizeof word, at) == sizeof word);
-}
-
-static int open_object(const char *name) {
-    int fd = open(check_path(name), O_RDWR | O_CLOEXEC);
-    CHECK(fd >= 0);
-    return fd;
 }
 
 /* ---- The waiting calls, as a table --------------------------------------------------------- */
@@ -127,7 +95,7 @@ static void for_every_waiting_call(waiting_body *body) {
     for (size_t row = 0; row < WAITING_COUNT; row++) {
         struct ends ends = open_ends();
         check_note("%s, %s", notifier_now->name, WAITING[row].name);
-        if (WAITING[row].end == SHMQ_PRODUCER) fill(ends.producer);
+        if (WAITING[row].end == SHMQ_PRODUCER) fill(ends.producer, LENGTH);
         body(&WAITING[row], &ends, WAITING[row].end == SHMQ_PRODUCER ? ends.producer : ends.consumer);
         close_ends(&ends);
     }
@@ -143,25 +111,6 @@ static void times_out(const struct waiting_row *row, struct ends *ends, shmq *q)
 }
 
 TEST_NOTIFIERS(who_cannot_go_on_is_told_eagain_or_etimedout) { for_every_waiting_call(times_out); }
-
-static volatile sig_atomic_t ticks;
-
-static void tick(int signal_number) {
-    (void)signal_number;
-    ticks++;
-}
-
-/* A handler runs every 5 ms from now on: while the caller looks, or while it waits. */
-static timer_t start_ticking(int flags) {
-    const struct sigaction action = {.sa_handler = tick, .sa_flags = flags};
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
-    const struct itimerspec often = {{0, 5000000}, {0, 5000000}};
-    timer_t timer;
-    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-    CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
-    CHECK(timer_settime(timer, 0, &often, NULL) == 0);
-    return timer;
-}
 
 /* Those that cannot tell that a handler ran go on. */
 static void is_interrupted(const struct waiting_row *row, struct ends *ends, shmq *q) {
@@ -265,13 +214,6 @@ TEST(negative_time_outs_other_than_for_ever_are_invalid) {
 }
 
 /* ---- What open and unlink answer to names -------------------------------------------------- */
-
-static void make_file(const char *name, const char *content) {
-    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    CHECK(fd >= 0);
-    CHECK(write(fd, content, strlen(content)) == (ssize_t)strlen(content));
-    CHECK(close(fd) == 0);
-}
 
 /* What the names below mean, in the test's own directory. */
 static void make_things(void) {
@@ -408,7 +350,7 @@ TEST(modes_that_read_without_writing_or_do_more_are_invalid) {
         }
         if (!exists) {
             CHECK_FAILS(shmq_unlink(name), ENOENT);
-            close_end(&(shmq *){open_end(name, SHMQ_PRODUCER)});
+            leave(open_end(name, SHMQ_PRODUCER));
         }
     }
     CHECK(shmq_unlink(name) == 0);
@@ -467,13 +409,13 @@ TEST(every_flag_is_built_and_a_queue_with_another_one_is_no_queue_here) {
         {SHMQ_NOTIFY_SPIN + 1, EPROTO},
     };
     const char *name = check_name("q");
-    close_end(&(shmq *){open_end(name, SHMQ_PRODUCER)});
+    leave(open_end(name, SHMQ_PRODUCER));
     int fd = open_object(name);
     for (size_t row = 0; row < sizeof rows / sizeof rows[0]; row++) {
         check_note("row %zu", row);
         set_word(fd, PAGE_HEADER, 0x30, rows[row].word);
         if (rows[row].error == 0)
-            close_end(&(shmq *){open_end(name, SHMQ_PRODUCER)});
+            leave(open_end(name, SHMQ_PRODUCER));
         else
             check_open_fails(name, 0, rows[row].error);
     }
@@ -568,17 +510,6 @@ TEST(close_tells_that_it_could_not_unlink_an_ephemeral_queue) {
 
 /* ---- EACCES, EPERM ------------------------------------------------------------------------- */
 
-/* The rest of this process is a user without rights. */
-static void become(uid_t user) {
-    CHECK(chmod(".", 0777) == 0);
-    if (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 || setresuid(user, user, user) != 0)
-        check_skip("cannot become another user here");
-}
-
-static void require_root(void) {
-    if (geteuid() != 0) check_skip("not root: cannot become another user");
-}
-
 static const char *create_queue(const char *name, mode_t mode, unsigned flags, uid_t owner) {
     const struct shmq_attr attr = {.capacity = 1, .mode = mode, .flags = flags};
     shmq *q;
@@ -614,7 +545,7 @@ TEST(what_the_mode_bits_forbid_is_eacces) {
     const struct shmq_attr ephemeral = {.capacity = 1, .flags = SHMQ_EPHEMERAL};
     const char *name = check_name("q");
     shmq *q;
-    close_end(&(shmq *){open_end(name, SHMQ_PRODUCER)});
+    leave(open_end(name, SHMQ_PRODUCER));
     CHECK(chmod(check_path(name), 0) == 0);
     CHECK(mkdir("./closed", 0700) == 0);
     CHECK(shmq_open(&q, "./closed/q", SHMQ_PRODUCER, O_CREAT, &ephemeral) == 0);
@@ -669,14 +600,6 @@ static void visit_as_somebody(void *argument) {
     CHECK_FAILS(shmq_close(q), EPERM);
 }
 
-/* A child that ends as skipped, skips the test. */
-static void join_or_skip(pid_t child) {
-    int status = 0;
-    CHECK(waitpid(child, &status, 0) == child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) check_skip("cannot become another user here");
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-}
-
 TEST(a_user_without_rights_is_told_eacces_or_eperm) {
     require_root();
     CHECK(mkdir("./closed", 0755) == 0);
@@ -691,18 +614,6 @@ TEST(a_user_without_rights_is_told_eacces_or_eperm) {
 }
 
 /* ---- ENOSPC, ENOMEM, EMFILE ---------------------------------------------------------------- */
-
-/* A file system of 256 KiB at ./small, which only this process sees. */
-static void mount_small(void) {
-    if (unshare(geteuid() == 0 ? CLONE_NEWNS : CLONE_NEWNS | CLONE_NEWUSER) != 0 ||
-        mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0)
-        check_skip("cannot mount a file system here");
-    CHECK(mkdir("./small", 0777) == 0);
-    if (mount("small", "./small", "tmpfs", 0, "size=256k,mode=0777") != 0) {
-        CHECK(rmdir("./small") == 0);
-        check_skip("cannot mount a file system here");
-    }
-}
 
 static uint64_t free_blocks(void) {
     struct statvfs status;
@@ -719,7 +630,8 @@ TEST(a_full_file_system_is_told_at_once_and_nothing_stays) {
                                         (size_t)1 << 50,
                                         (size_t)1 << 60,
                                         (size_t)1 << 61};
-    mount_small();
+    CHECK(mkdir("./small", 0777) == 0);
+    mount_small("./small", "size=256k,mode=0777");
     const uint64_t before = free_blocks();
     shmq *q;
     for (size_t row = 0; row < sizeof capacities / sizeof capacities[0]; row++) {
@@ -742,7 +654,8 @@ TEST(a_file_system_that_fills_up_later_takes_no_space_from_a_queue) {
     const struct shmq_attr attr = {.capacity = (size_t)64 << 10, .max_message = LENGTH};
     static const char block[4096];
     struct ends ends = {.name = "./small/q"};
-    mount_small();
+    CHECK(mkdir("./small", 0777) == 0);
+    mount_small("./small", "size=256k,mode=0777");
     CHECK(shmq_open(&ends.producer, ends.name, SHMQ_PRODUCER, O_CREAT, &attr) == 0);
     int fd = open("./small/rest", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     CHECK(fd >= 0);
@@ -751,7 +664,7 @@ TEST(a_file_system_that_fills_up_later_takes_no_space_from_a_queue) {
     CHECK_EQUAL(errno, ENOSPC);
     CHECK_EQUAL(free_blocks(), 0);
     CHECK(shmq_open(&ends.consumer, ends.name, SHMQ_CONSUMER, 0, NULL) == 0);
-    fill(ends.producer);
+    fill(ends.producer, LENGTH);
     while (do_recv(ends.consumer, 0) >= 0)
         ;
     CHECK_EQUAL(errno, EAGAIN);
@@ -849,7 +762,7 @@ TEST(messages_longer_than_the_limit_or_the_buffer_are_emsgsize) {
 
 TEST(an_object_whose_cursors_are_impossible_cannot_be_opened) {
     const char *name = check_name("q");
-    close_end(&(shmq *){open_end(name, SHMQ_PRODUCER)});
+    leave(open_end(name, SHMQ_PRODUCER));
     int fd = open_object(name);
     static const uint64_t tails[] = {4, UINT64_MAX - 7, (uint64_t)1 << 40};
     for (size_t row = 0; row < sizeof tails / sizeof tails[0]; row++) {
@@ -871,7 +784,7 @@ TEST_NOTIFIERS(a_producer_that_was_lied_to_closes_as_if_it_had_died) {
     int fd = open_object(ends.name);
     CHECK(shmq_send(ends.producer, "before", 6, 0) == 0);
     set_word(fd, PAGE_CONSUMER, 0, 4);
-    fill(ends.producer);
+    fill(ends.producer, LENGTH);
     CHECK_FAILS(do_send(ends.producer, -1), EBADMSG);
     set_word(fd, PAGE_CONSUMER, 0, 0);
     CHECK_FAILS(do_send(ends.producer, 0), EBADMSG);
@@ -889,7 +802,7 @@ TEST_NOTIFIERS(a_producer_that_was_lied_to_closes_as_if_it_had_died) {
 TEST_NOTIFIERS(a_consumer_that_was_lied_to_closes_as_if_it_had_died) {
     struct ends ends = open_ends();
     int fd = open_object(ends.name);
-    fill(ends.producer);
+    fill(ends.producer, LENGTH);
     set_word(fd, PAGE_RING, 0, 0); /* the first record's header */
     CHECK_FAILS(do_recv(ends.consumer, -1), EBADMSG);
     CHECK_FAILS(do_peek(ends.consumer, -1), EBADMSG);
@@ -1005,7 +918,7 @@ static void consumer_goes(bool dies) {
     come_and_go(name, SHMQ_CONSUMER, 1, dies);
     CHECK(do_drain(producer, -1) == 0); /* it took all */
     CHECK(do_send(producer, -1) == 0);  /* there is space: nothing is reported */
-    fill(producer);
+    fill(producer, LENGTH);
     for (int time = 0; time < 3; time++) {
         CHECK_FAILS(do_send(producer, 0), error_of(dies));
         CHECK_FAILS(do_reserve(producer, 50), error_of(dies));
@@ -1024,7 +937,7 @@ static void consumer_goes(bool dies) {
     CHECK(do_drain(producer, -1) == 0);
     CHECK(shmq_close(consumer) == 0);
     CHECK(do_drain(producer, -1) == 0); /* it left after all was received */
-    fill(producer);
+    fill(producer, LENGTH);
     CHECK(shmq_close(producer) == 0);
     producer = open_end(name, SHMQ_PRODUCER);
     CHECK_FAILS(do_send(producer, 0), EAGAIN); /* who left before we came is no news */
@@ -1045,7 +958,7 @@ static int64_t goes_while_we_wait(const struct waiting_row *row, bool dies) {
     peer->waits_until_we_sleep = true;
     check_note("%s, %s, the peer %s", notifier_now->name, row->name, dies ? "dies" : "closes");
     shmq *q = open_end(name, row->end);
-    if (row->end == SHMQ_PRODUCER) fill(q);
+    if (row->end == SHMQ_PRODUCER) fill(q, LENGTH);
     pid_t child = check_spawn(be_peer, peer);
     check_wait(&peer->ready, 1);
     const int64_t start = check_now_ms();
@@ -1128,25 +1041,22 @@ TEST_NOTIFIERS(no_end_of_a_producer_overtakes_its_last_message) {
 
 struct unlinker {
     const char *name;
-    int sleepers_page;
+    enum shmq_end sleeper;
 };
 
 static void unlink_once_it_sleeps(void *argument) {
     const struct unlinker *unlinker = argument;
-    int fd = open_object(unlinker->name);
-    while (word_at(fd, unlinker->sleepers_page, 0x80) % 2 == 0) /* its ticket */
-        sched_yield();
+    await_asleep(unlinker->name, unlinker->sleeper);
     CHECK(shmq_unlink(unlinker->name) == 0);
-    CHECK(close(fd) == 0);
 }
 
 TEST_NOTIFIERS(who_waits_alone_in_a_queue_that_gets_unlinked_is_told_epipe) {
     for (size_t row = 0; row < WAITING_COUNT; row++) {
         const bool produces = WAITING[row].end == SHMQ_PRODUCER;
-        struct unlinker unlinker = {name, produces ? PAGE_PRODUCER : PAGE_CONSUMER};
+        struct unlinker unlinker = {name, WAITING[row].end};
         check_note("%s, %s", notifier_now->name, WAITING[row].name);
         shmq *q = open_end(name, WAITING[row].end);
-        if (produces) fill(q);
+        if (produces) fill(q, LENGTH);
         CHECK_FAILS(WAITING[row].call(q, 0), EAGAIN);
         pid_t child = check_spawn(unlink_once_it_sleeps, &unlinker);
         const int64_t start = check_now_ms();
@@ -1169,7 +1079,7 @@ static void goes_on_unlinked(const struct waiting_row *row, struct ends *ends, s
         while (do_recv(ends->consumer, 0) >= 0)
             ;
     CHECK(row->call(q, 0) >= 0);
-    close_end(&(shmq *){open_end(ends->name, SHMQ_PRODUCER)}); /* for the caller to unlink */
+    leave(open_end(ends->name, SHMQ_PRODUCER)); /* for the caller to unlink */
 }
 
 TEST_NOTIFIERS(ends_that_are_together_in_an_unlinked_queue_go_on) { for_every_waiting_call(goes_on_unlinked); }
@@ -1273,7 +1183,7 @@ static void dies_with_a_child(enum shmq_end end) {
     pid_t parent = check_spawn(open_and_fork, family);
     check_wait(&family->born, 2);
     if (end == SHMQ_CONSUMER) {
-        fill(q);
+        fill(q, LENGTH);
         CHECK_FAILS(do_send(q, 0), EAGAIN);
     } else {
         CHECK(do_recv(q, 0) == 1);

@@ -158,11 +158,11 @@ static int files_here(void) {
     return count;
 }
 
-static bool exists(const char *path) { return faccessat(AT_FDCWD, path, F_OK, 0) == 0; }
+static bool is_there(const char *path) { return faccessat(AT_FDCWD, path, F_OK, 0) == 0; }
 
 /* What must be there, or not, whenever an open has failed. */
 static void check_left(const char *name, uint64_t instance, bool existed) {
-    CHECK_EQUAL(exists(check_path(name)), existed);
+    CHECK_EQUAL(is_there(check_path(name)), existed);
     CHECK_EQUAL(notifier_doorbells(name, instance), existed && notifier_now->prefix != NULL ? 2 : 0);
     if (!existed) CHECK_EQUAL(files_here(), 0);
 }
@@ -270,7 +270,7 @@ TEST_NOTIFIERS_EVERYWHERE(a_creator_that_fails_leaves_the_queue_to_whoever_came_
         CHECK(try_open(&q, name, SHMQ_PRODUCER) == -1 && q == NULL);
         fault.meanwhile = NULL;
         fault.target = -1;
-        CHECK(exists(check_path(name)));
+        CHECK(is_there(check_path(name)));
         CHECK(try_open(&q, name, SHMQ_PRODUCER) == 0);
         CHECK(shmq_send(q, "hello", 5, -1) == 0);
         check_wait(&guest->go, 1);

@@ -6,7 +6,6 @@
 #include "check.h"
 
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,12 +15,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "handle.h"
 #include "layout.h"
 #include "notifiers.h"
 #include "shmq.h"
-
-enum { HANG_MS = 60000 };
 
 /* Of a race; with the default notifier, which costs least, ten times as many. Who unlinks while others open misses them
  * in two of three rounds at worst: it needs ten to meet them at all. */
@@ -33,36 +31,6 @@ static int rounds(void) {
 
 /* ---- What is seen from outside ------------------------------------------------------------- */
 
-static bool exists(const char *name) {
-    struct stat status;
-    return lstat(check_path(name), &status) == 0;
-}
-
-static int raw_open(const char *name) {
-    int fd = open(check_path(name), O_RDWR | O_CLOEXEC);
-    CHECK(fd >= 0);
-    return fd;
-}
-
-/* A word of an end's page, as it lies in the object. */
-static uint64_t raw_word(int fd, enum shmq_end end, size_t offset) {
-    uint64_t value = 0;
-    const size_t page = end == SHMQ_PRODUCER ? PAGE_PRODUCER : PAGE_CONSUMER;
-    CHECK(pread(fd, &value, sizeof value, (off_t)(page * (size_t)getpagesize() + offset)) == 8);
-    return value;
-}
-
-/* Until that end sleeps: its ticket is odd. */
-static void await_asleep(const char *name, enum shmq_end end) {
-    const int64_t until = check_now_ms() + HANG_MS;
-    int fd = raw_open(name);
-    while (raw_word(fd, end, offsetof(struct end_page, ticket)) % 2 == 0) {
-        CHECK(check_now_ms() < until);
-        sched_yield();
-    }
-    close(fd);
-}
-
 static struct stat status_of(const shmq *q) {
     struct stat status;
     CHECK(fstat(q->region.object, &status) == 0);
@@ -70,40 +38,6 @@ static struct stat status_of(const shmq *q) {
 }
 
 static bool has_name(const shmq *q) { return status_of(q).st_nlink == 1; }
-
-/* ---- Messages are numbers ------------------------------------------------------------------ */
-
-static shmq *enter(const char *name, enum shmq_end end, unsigned flags) {
-    const struct shmq_attr attr = {.capacity = 4096, .notify = notifier_now->kind, .flags = flags};
-    shmq *q;
-    CHECK(shmq_open(&q, name, end, O_CREAT, &attr) == 0);
-    return q;
-}
-
-static void leave(shmq *q) { CHECK(shmq_close(q) == 0); }
-
-static void put(shmq *producer, int number) { CHECK(shmq_send(producer, &number, sizeof number, -1) == 0); }
-
-static void take(shmq *consumer, int wanted) {
-    int number = -1;
-    CHECK(shmq_recv(consumer, &number, sizeof number, -1) == sizeof number);
-    CHECK_EQUAL(number, wanted);
-}
-
-static int recv_error(shmq *consumer, int timeout_ms) {
-    int number;
-    return shmq_recv(consumer, &number, sizeof number, timeout_ms) == -1 ? errno : 0;
-}
-
-/* Sends until there is no space; returns with which error that ended. */
-static int fill(shmq *producer) {
-    int number = 0;
-    while (shmq_send(producer, &number, sizeof number, 0) == 0)
-        number++;
-    const int error = errno;
-    CHECK(number > 0);
-    return error;
-}
 
 /* ---- The other end, in a process of its own ------------------------------------------------ */
 
@@ -136,10 +70,10 @@ static void play(void *argument) {
     shmq *q = enter(player->name, player->end, player->flags);
     for (int number = 0; number < player->messages; number++)
         if (player->end == SHMQ_PRODUCER)
-            put(q, number);
+            put_number(q, number);
         else
-            take(q, number);
-    if (player->messages < 0) CHECK_EQUAL(fill(q), EAGAIN);
+            take_number(q, number);
+    if (player->messages < 0) CHECK_EQUAL(fill(q, 4), EAGAIN);
     check_pass(&player->ready);
     player->error = do_deed(q, player->deed);
     check_pass(&player->done);
@@ -177,7 +111,7 @@ static void dismiss(struct player *player, enum exit how) {
 TEST_NOTIFIERS_EVERYWHERE(a_consumer_may_come_first_and_waits) {
     struct player *consumer = call((struct player){name, SHMQ_CONSUMER, SHMQ_EPHEMERAL, .deed = RECEIVE});
     shmq *producer = enter(name, SHMQ_PRODUCER, SHMQ_EPHEMERAL);
-    put(producer, 1);
+    put_number(producer, 1);
     CHECK_EQUAL(error_of(consumer), 0);
     dismiss(consumer, CLOSES);
     CHECK(exists(name));
@@ -189,7 +123,7 @@ TEST_NOTIFIERS_EVERYWHERE(a_producer_may_come_first_and_even_be_gone) {
     dismiss(call((struct player){name, SHMQ_PRODUCER, SHMQ_EPHEMERAL, .messages = 3}), CLOSES);
     shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
     for (int number = 0; number < 3; number++)
-        take(consumer, number);
+        take_number(consumer, number);
     CHECK_EQUAL(recv_error(consumer, -1), EPIPE);
     leave(consumer);
     CHECK(!exists(name));
@@ -238,9 +172,9 @@ static void meet_and_talk(struct crowd *crowd, enum shmq_end end) {
         dawdle();
         shmq *q = enter(crowd->name, end, SHMQ_EPHEMERAL);
         if (end == SHMQ_PRODUCER) {
-            put(q, round);
+            put_number(q, round);
         } else {
-            take(q, round);
+            take_number(q, round);
             if (round % 2 == 0) CHECK_EQUAL(recv_error(q, -1), EPIPE);
         }
         leave(q);
@@ -273,8 +207,8 @@ static void push_in(struct crowd *crowd, int who) {
         const int *errors = crowd->errors; /* 0 and EBUSY, in either order */
         CHECK_EQUAL(errors[who % 2] + errors[who % 2 + 2], EBUSY);
         CHECK(errors[who % 2] == 0 || errors[who % 2 + 2] == 0);
-        if (won && end == SHMQ_PRODUCER) put(q, round);
-        if (won && end == SHMQ_CONSUMER) take(q, round);
+        if (won && end == SHMQ_PRODUCER) put_number(q, round);
+        if (won && end == SHMQ_CONSUMER) take_number(q, round);
         if (won) leave(q);
         check_meet(&crowd->gate, 4);
         CHECK(!exists(crowd->name));
@@ -312,10 +246,10 @@ TEST_NOTIFIERS_EVERYWHERE(a_second_end_of_a_kind_is_busy_until_the_first_has_gon
 TEST_NOTIFIERS_EVERYWHERE(a_second_end_of_a_kind_is_busy_within_one_process_too) {
     shmq *first = enter(name, SHMQ_PRODUCER, 0), *second;
     CHECK_FAILS(shmq_open(&second, name, SHMQ_PRODUCER, O_CREAT, NULL), EBUSY);
-    put(first, 1);
+    put_number(first, 1);
     leave(first);
     second = enter(name, SHMQ_PRODUCER, 0);
-    put(second, 2);
+    put_number(second, 2);
     leave(second);
     CHECK(shmq_unlink(name) == 0);
 }
@@ -326,8 +260,8 @@ TEST_NOTIFIERS_EVERYWHERE(a_kept_queue_serves_session_after_session) {
     for (int session = 0; session < check_scaled(20); session++) {
         dismiss(call((struct player){name, SHMQ_PRODUCER, .messages = 2}), CLOSES);
         shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
-        take(consumer, 0);
-        take(consumer, 1);
+        take_number(consumer, 0);
+        take_number(consumer, 1);
         CHECK_EQUAL(recv_error(consumer, -1), EPIPE);
         leave(consumer);
         /* This one comes early for the next session: the old end is no news to it. */
@@ -343,7 +277,7 @@ TEST_NOTIFIERS_EVERYWHERE(an_end_that_nobody_was_told_of_is_told_to_the_next_con
     for (int how = CLOSES; how <= DIES; how++) {
         dismiss(call((struct player){name, SHMQ_PRODUCER, .messages = 1}), (enum exit)how);
         shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
-        take(consumer, 0);
+        take_number(consumer, 0);
         leave(consumer); /* without a look at what comes after the message */
         consumer = enter(name, SHMQ_CONSUMER, 0);
         CHECK_EQUAL(recv_error(consumer, 0), how == CLOSES ? EPIPE : EOWNERDEAD);
@@ -363,8 +297,8 @@ TEST_NOTIFIERS_EVERYWHERE(what_was_not_taken_stays_for_the_next_consumer) {
             dismiss(producer, (enum exit)how);
             dismiss(reader, (enum exit)how);
             shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
-            take(consumer, 1);
-            take(consumer, 2);
+            take_number(consumer, 1);
+            take_number(consumer, 2);
             CHECK_EQUAL(recv_error(consumer, -1), how == CLOSES ? EPIPE : EOWNERDEAD);
             leave(consumer);
             CHECK_EQUAL(exists(name), flags == 0);
@@ -380,13 +314,13 @@ static void tell_consumer(const char *name, enum exit how, bool came_before, int
     dismiss(call((struct player){name, SHMQ_PRODUCER, .messages = messages}), how);
     if (!came_before) consumer = enter(name, SHMQ_CONSUMER, 0);
     for (int number = 0; number < messages; number++)
-        take(consumer, number);
+        take_number(consumer, number);
     for (int repeat = -1; repeat <= 1; repeat++) { /* for ever, not at all, 1 ms */
         CHECK_EQUAL(recv_error(consumer, repeat), wanted);
         CHECK_FAILS(shmq_peek(consumer, NULL, repeat), wanted);
     }
     struct player *next = call((struct player){name, SHMQ_PRODUCER, .messages = 1});
-    take(consumer, 0);
+    take_number(consumer, 0);
     CHECK_EQUAL(recv_error(consumer, 0), EAGAIN); /* a new life: the old end is forgotten */
     dismiss(next, how == CLOSES ? DIES : CLOSES);
     CHECK_EQUAL(recv_error(consumer, -1), how == CLOSES ? EOWNERDEAD : EPIPE);
@@ -439,7 +373,8 @@ TEST_NOTIFIERS_EVERYWHERE(a_producer_repeats_that_its_consumer_left_until_anothe
         struct player *consumer = call((struct player){name, SHMQ_CONSUMER, .messages = 0});
         shmq *producer = enter(name, SHMQ_PRODUCER, 0);
         dismiss(consumer, (enum exit)how);
-        CHECK_EQUAL(fill(producer), wanted); /* nothing is said while there is space */
+        put_number(producer, 1); /* nothing is said while there is space */
+        CHECK_EQUAL(fill(producer, 4), wanted);
         for (int repeat = -1; repeat <= 1; repeat++) {
             CHECK_FAILS(shmq_send(producer, "four", 4, repeat), wanted);
             CHECK_FAILS(shmq_reserve(producer, 4, repeat), wanted);
@@ -459,7 +394,7 @@ TEST_NOTIFIERS_EVERYWHERE(a_consumer_that_left_before_the_producer_came_is_no_ne
     for (int how = CLOSES; how <= DIES; how++) {
         dismiss(call((struct player){name, SHMQ_CONSUMER, .messages = 0}), (enum exit)how);
         shmq *producer = enter(name, SHMQ_PRODUCER, 0);
-        CHECK_EQUAL(fill(producer), EAGAIN);
+        CHECK_EQUAL(fill(producer, 4), EAGAIN);
         CHECK_FAILS(shmq_drain(producer, 1), ETIMEDOUT);
         leave(producer);
         CHECK(shmq_unlink(name) == 0);
@@ -541,11 +476,11 @@ TEST_EVERYWHERE(an_end_that_found_damage_unlinks_nothing) {
     leave(producer);
     /* As a hostile peer would: a tail far ahead. */
     const uint64_t tail = 1 << 20;
-    int fd = raw_open(name);
+    int fd = open_object(name);
     CHECK(pwrite(fd, &tail, sizeof tail, PAGE_PRODUCER * (off_t)getpagesize()) == sizeof tail);
     CHECK_EQUAL(recv_error(consumer, 0), EBADMSG);
     leave(consumer);
-    const uint64_t life = raw_word(fd, SHMQ_CONSUMER, offsetof(struct end_page, life));
+    const uint64_t life = word_at(fd, PAGE_CONSUMER, offsetof(struct end_page, life));
     CHECK_EQUAL(life % 2, 1); /* as if it had died */
     close(fd);
     CHECK(shmq_unlink(name) == 0);
@@ -555,10 +490,10 @@ TEST(an_ephemeral_queue_is_unlinked_where_it_is_though_the_process_moved_on) {
     CHECK(mkdir("elsewhere", 0700) == 0);
     shmq *producer = enter("./q", SHMQ_PRODUCER, SHMQ_EPHEMERAL);
     shmq *consumer = enter("./q", SHMQ_CONSUMER, 0);
-    put(producer, 1);
+    put_number(producer, 1);
     CHECK(chdir("elsewhere") == 0);
     shmq *stranger = enter("./q", SHMQ_PRODUCER, 0); /* another queue of the same relative name */
-    take(consumer, 1);
+    take_number(consumer, 1);
     leave(consumer);
     leave(producer);
     CHECK(!exists("../q") && exists("./q"));
@@ -572,7 +507,7 @@ static void close_together(struct crowd *crowd, enum shmq_end end) {
     for (int round = 0; round < crowd->rounds; round++) {
         const bool leave_one = round % 3 == 0;
         shmq *q = enter(crowd->name, end, SHMQ_EPHEMERAL);
-        if (end == SHMQ_PRODUCER && leave_one) put(q, round);
+        if (end == SHMQ_PRODUCER && leave_one) put_number(q, round);
         check_meet(&crowd->gate, 2);
         CHECK(has_name(q));
         check_meet(&crowd->gate, 2);
@@ -624,10 +559,8 @@ static void create_again_and_again(void *name) {
     for (;;) {
         shmq *q;
         const struct shmq_attr attr = {.capacity = 1 << 16, .notify = notifier_now->kind, .flags = SHMQ_EPHEMERAL};
-        if (shmq_open(&q, name, SHMQ_CONSUMER, O_CREAT | O_EXCL, &attr) == 0)
-            leave(q);
-        else
-            CHECK(errno == EEXIST && shmq_unlink(name) == 0);
+        CHECK(shmq_open(&q, name, SHMQ_CONSUMER, O_CREAT | O_EXCL, &attr) == 0);
+        leave(q);
     }
 }
 
@@ -645,8 +578,8 @@ TEST_NOTIFIERS_EVERYWHERE(a_creator_killed_at_any_moment_leaves_a_whole_queue_or
         found += exists(name);
         shmq *consumer = enter(name, SHMQ_CONSUMER, SHMQ_EPHEMERAL);
         shmq *producer = enter(name, SHMQ_PRODUCER, SHMQ_EPHEMERAL);
-        put(producer, kill);
-        take(consumer, kill);
+        put_number(producer, kill);
+        take_number(consumer, kill);
         leave(producer);
         leave(consumer);
         CHECK(!exists(name));
@@ -660,24 +593,24 @@ TEST_NOTIFIERS_EVERYWHERE(a_creator_killed_at_any_moment_leaves_a_whole_queue_or
 TEST_NOTIFIERS_EVERYWHERE(ends_that_are_open_go_on_when_their_queue_is_unlinked) {
     shmq *producer = enter(name, SHMQ_PRODUCER, 0);
     shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
-    put(producer, 1);
+    put_number(producer, 1);
     CHECK(shmq_unlink(name) == 0);
     CHECK(!exists(name));
     CHECK_FAILS(shmq_unlink(name), ENOENT);
-    put(producer, 2);
+    put_number(producer, 2);
     shmq *new_producer = enter(name, SHMQ_PRODUCER, SHMQ_EPHEMERAL);
     shmq *new_consumer = enter(name, SHMQ_CONSUMER, 0);
-    put(new_producer, 3);
-    take(consumer, 1);
-    take(consumer, 2);
+    put_number(new_producer, 3);
+    take_number(consumer, 1);
+    take_number(consumer, 2);
     CHECK_EQUAL(recv_error(consumer, 1), ETIMEDOUT); /* its producer is still there */
-    take(new_consumer, 3);
+    take_number(new_consumer, 3);
     leave(producer);
     CHECK_EQUAL(recv_error(consumer, -1), EPIPE);
     leave(consumer);
     CHECK(exists(name)); /* the old ends' going does not touch the new queue */
-    put(new_producer, 4);
-    take(new_consumer, 4);
+    put_number(new_producer, 4);
+    take_number(new_consumer, 4);
     leave(new_producer);
     leave(new_consumer);
     CHECK(!exists(name));
@@ -707,7 +640,7 @@ TEST_NOTIFIERS_EVERYWHERE(a_waiter_alone_in_an_unlinked_queue_is_told_that_nobod
 TEST_EVERYWHERE(a_waiter_in_an_unlinked_queue_waits_for_whoever_holds_the_other_end) {
     char message[8];
     shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
-    int fd = raw_open(name);
+    int fd = open_object(name);
     struct flock role = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LEASE_ROLES, .l_len = 1};
     CHECK(fcntl(fd, F_OFD_SETLK, &role) == 0);
     CHECK(shmq_unlink(name) == 0);
@@ -741,8 +674,8 @@ static void race_to_open(struct race *race, enum shmq_end end) {
         else
             CHECK(race->unlink_error == 0 && ours->st_nlink + theirs->st_nlink == 1);
         if (end == SHMQ_CONSUMER && !together && ours->st_nlink == 0) CHECK_EQUAL(recv_error(q, -1), EPIPE);
-        if (end == SHMQ_PRODUCER && together) put(q, round);
-        if (end == SHMQ_CONSUMER && together) take(q, round);
+        if (end == SHMQ_PRODUCER && together) put_number(q, round);
+        if (end == SHMQ_CONSUMER && together) take_number(q, round);
         leave(q);
         check_meet(&race->gate, 3);
     }
@@ -790,7 +723,7 @@ struct holder {
 static void hold_and_stop(void *argument) {
     struct holder *holder = argument;
     struct flock lock = {.l_type = holder->type, .l_start = LEASE_LIFE_CYCLE, .l_len = 1};
-    CHECK(fcntl(raw_open(holder->name), F_OFD_SETLK, &lock) == 0);
+    CHECK(fcntl(open_object(holder->name), F_OFD_SETLK, &lock) == 0);
     check_pass(&holder->held);
     raise(SIGSTOP);
 }
@@ -823,10 +756,10 @@ TEST_EVERYWHERE(a_stopped_unlinker_stalls_an_open_for_a_second_and_not_for_ever)
     CHECK_FAILS(shmq_unlink(name), EBUSY);
     CHECK(about_a_second(start));
     CHECK_EQUAL(check_descriptors(), descriptors);
-    put(producer, 1); /* who is in is not concerned */
+    put_number(producer, 1); /* who is in is not concerned */
     check_kill(holder);
     consumer = enter(name, SHMQ_CONSUMER, 0);
-    take(consumer, 1);
+    take_number(consumer, 1);
     leave(consumer);
     leave(producer);
     CHECK(shmq_unlink(name) == 0);
@@ -836,8 +769,8 @@ TEST_EVERYWHERE(a_stopped_opener_stalls_unlinking_for_a_second_and_nobody_else) 
     shmq *producer = enter(name, SHMQ_PRODUCER, SHMQ_EPHEMERAL);
     pid_t holder = stopped_holder(name, F_RDLCK);
     shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
-    put(producer, 1);
-    take(consumer, 1);
+    put_number(producer, 1);
+    take_number(consumer, 1);
     int64_t start = check_now_ms();
     CHECK_FAILS(shmq_unlink(name), EBUSY);
     CHECK(about_a_second(start));
@@ -862,18 +795,11 @@ static void set_counts(int fd, uint32_t count) {
     CHECK(pwrite(fd, &count, sizeof count, space) == sizeof count);
 }
 
-static uint32_t items_count(int fd) {
-    uint32_t count = 0;
-    const off_t at = PAGE_MEETING * (off_t)getpagesize() + (off_t)offsetof(struct meeting, items);
-    CHECK(pread(fd, &count, sizeof count, at) == sizeof count);
-    return count;
-}
-
 /* A consumer that sleeps, a message that wakes it, and time-outs that last. */
 static void hold_session(const char *name) {
     struct player *consumer = call((struct player){name, SHMQ_CONSUMER, .deed = RECEIVE});
     shmq *producer = enter(name, SHMQ_PRODUCER, 0);
-    put(producer, 1);
+    put_number(producer, 1);
     CHECK_EQUAL(error_of(consumer), 0);
     dismiss(consumer, CLOSES);
     shmq *next = enter(name, SHMQ_CONSUMER, 0);
@@ -886,32 +812,16 @@ static void hold_session(const char *name) {
     leave(next);
 }
 
-/* In its sleep, not on its way into it or out of it. */
-static void stop_asleep(struct player *player) {
-    const size_t ticket = offsetof(struct end_page, ticket);
-    int status, fd = raw_open(player->name);
-    for (bool stopped = false; !stopped;) {
-        await_asleep(player->name, player->end);
-        CHECK(kill(player->pid, SIGSTOP) == 0);
-        CHECK(waitpid(player->pid, &status, WUNTRACED) == player->pid && WIFSTOPPED(status));
-        stopped = raw_word(fd, player->end, ticket) % 2 == 1;
-        if (!stopped) CHECK(kill(player->pid, SIGCONT) == 0);
-    }
-    close(fd);
-}
-
 TEST_EVERYWHERE(a_ring_that_nobody_heard_does_not_disturb_the_next_session) {
     struct player *consumer = call((struct player){name, SHMQ_CONSUMER, .deed = RECEIVE});
-    stop_asleep(consumer);
+    stop_asleep(name, SHMQ_CONSUMER, consumer->pid);
     shmq *producer = enter(name, SHMQ_PRODUCER, 0);
-    put(producer, 7);
-    int fd = raw_open(name);
-    CHECK(items_count(fd) > 0); /* rung; and it dies before it can count down */
+    put_number(producer, 7);
+    CHECK(items_count(name) > 0); /* rung; and it dies before it can count down */
     dismiss(consumer, DIES);
-    CHECK(items_count(fd) > 0);
-    close(fd);
+    CHECK(items_count(name) > 0);
     shmq *next = enter(name, SHMQ_CONSUMER, 0);
-    take(next, 7);
+    take_number(next, 7);
     leave(producer);
     CHECK_EQUAL(recv_error(next, -1), EPIPE);
     leave(next);
@@ -922,7 +832,7 @@ TEST_EVERYWHERE(a_ring_that_nobody_heard_does_not_disturb_the_next_session) {
 TEST_EVERYWHERE(absurd_counts_in_the_semaphores_disturb_nobody) {
     static const uint32_t counts[] = {1, 12345, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff};
     leave(enter(name, SHMQ_CONSUMER, 0));
-    int fd = raw_open(name);
+    int fd = open_object(name);
     for (size_t at = 0; at < sizeof counts / sizeof counts[0]; at++) {
         set_counts(fd, counts[at]);
         hold_session(name);

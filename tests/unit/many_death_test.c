@@ -6,7 +6,6 @@
  * The short form takes seconds; with SHMQ_LONG in the environment every notifier that survives deaths gets 30 s. */
 #include "check.h"
 
-#include <fcntl.h>
 #include <grp.h>
 #include <sched.h>
 #include <signal.h>
@@ -19,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "notifiers.h"
 
 enum {
@@ -91,16 +91,15 @@ static int post(shmq *q, uint32_t producer, uint32_t number) {
     return shmq_commit(q, write_letter(room, producer, number));
 }
 
-static shmq *enter(struct storm *storm, unsigned end) {
-    shmq *q;
-    CHECK(shmq_open(&q, storm->name, end < PRODUCERS ? SHMQ_PRODUCER : SHMQ_CONSUMER, O_CREAT, &storm->attr) == 0);
+static shmq *enter_storm(struct storm *storm, unsigned end) {
+    shmq *q = enter_as(storm->name, end < PRODUCERS ? SHMQ_PRODUCER : SHMQ_CONSUMER, &storm->attr);
     check_pass(&storm->in[end]);
     check_wait(&storm->all_in, 1);
     return q;
 }
 
 static void produce(struct storm *storm, uint32_t me) {
-    shmq *q = enter(storm, me);
+    shmq *q = enter_storm(storm, me);
     for (uint32_t number = storm->sent[me]; !storm->over && number < MOST; number++) {
         CHECK(post(q, me, number) == 0);
         storm->sent[me] = number + 1;
@@ -156,7 +155,7 @@ static bool take_by_recv(struct storm *storm, shmq *q, int64_t *last) {
 
 static void consume(struct storm *storm, unsigned end) {
     int64_t last[PRODUCERS] = {-1, -1, -1, -1};
-    shmq *q = enter(storm, end);
+    shmq *q = enter_storm(storm, end);
     while (storm->zero_copy ? take_by_peek(storm, q) : take_by_recv(storm, q, last))
         continue;
     CHECK_EQUAL(errno, EPIPE);
@@ -166,7 +165,7 @@ static void consume(struct storm *storm, unsigned end) {
 /* ---- Their processes ----------------------------------------------------------------------- */
 
 /* Users that differ in all but a group. */
-static void become(uid_t user) {
+static void become_member(uid_t user) {
     const gid_t group = GROUP;
     CHECK(setgroups(1, &group) == 0);
     CHECK(setresgid(group, group, group) == 0);
@@ -180,7 +179,7 @@ static pid_t start(struct storm *storm, unsigned end) {
     const pid_t child = (pid_t)syscall(SYS_clone, space | SIGCHLD, NULL, NULL, NULL, NULL);
     CHECK(child >= 0);
     if (child > 0) return child;
-    if (storm->place == TWO_USERS) become(20001 + (end + storm->swap) % 2);
+    if (storm->place == TWO_USERS) become_member(20001 + (end + storm->swap) % 2);
     if (end < PRODUCERS)
         produce(storm, end);
     else
@@ -199,6 +198,14 @@ static void kill_one(struct storm *storm, pid_t pids[ENDS], unsigned end) {
     pids[end] = start(storm, end);
 }
 
+/* Is another of its side in? Whoever is left without is told of a death, and on a busy machine replacements take long. */
+static bool has_fellow(const struct storm *storm, unsigned end) {
+    bool has = false;
+    for (unsigned other = 0; other < ENDS; other++)
+        has |= other != end && (other < PRODUCERS) == (end < PRODUCERS) && storm->in[other] > 0;
+    return has;
+}
+
 /* Kills and replaces for so long; returns how often. */
 static unsigned rage(struct storm *storm, pid_t pids[ENDS], int64_t duration_ms, int64_t *worst_ms) {
     const struct timespec nap = {.tv_nsec = 5000000};
@@ -213,9 +220,10 @@ static unsigned rage(struct storm *storm, pid_t pids[ENDS], int64_t duration_ms,
         if (now_ms - moved_ms > *worst_ms) *worst_ms = now_ms - moved_ms;
         if (*worst_ms > check_late(HUNG_MS))
             check_fail(__FILE__, __LINE__, "nothing was received for %d ms", (int)*worst_ms);
-        if (now_ms - killed_ms < KILL_EVERY_MS) continue;
+        const unsigned end = (unsigned)check_below(ENDS);
+        if (now_ms - killed_ms < KILL_EVERY_MS || !has_fellow(storm, end)) continue;
         killed_ms = now_ms;
-        kill_one(storm, pids, (unsigned)check_below(ENDS));
+        kill_one(storm, pids, end);
         kills++;
     }
     for (unsigned end = 0; end < ENDS; end++)

@@ -3,7 +3,6 @@
 #include "check.h"
 
 #include <fcntl.h>
-#include <grp.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -15,46 +14,18 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "handle.h"
 #include "notifiers.h"
 
 enum {
     NOTICE_MS = 2000, /* by a slice of 200 ms: ten times that */
     AT_ONCE_MS = 50,  /* most times: a quarter of a slice, and less than the longest naps of some */
-    MAX_MESSAGE = 512,
-    STRANGER = 12345 /* another user */
+    STRANGER = 12345  /* another user */
 };
 
-static shmq *enter_as(const char *name, enum shmq_end end, unsigned flags, mode_t mode) {
-    const struct shmq_attr attr = {4096, MAX_MESSAGE, notifier_now->kind, flags, mode};
-    shmq *q;
-    CHECK(shmq_open(&q, name, end, O_CREAT, &attr) == 0);
-    return q;
-}
-
-static shmq *enter(const char *name, enum shmq_end end) { return enter_as(name, end, 0, 0); }
-
-static void leave(shmq *q) { CHECK(shmq_close(q) == 0); }
-
-static void remove_queue(const char *name) { CHECK(shmq_unlink(name) == 0); }
-
-static void put(shmq *producer, int number) { CHECK(shmq_send(producer, &number, sizeof number, -1) == 0); }
-
-static void take(shmq *consumer, int wanted) {
-    int number = -1;
-    CHECK(shmq_recv(consumer, &number, sizeof number, -1) == sizeof number);
-    CHECK_EQUAL(number, wanted);
-}
-
-static int recv_error(shmq *consumer, int timeout_ms) {
-    int number;
-    return shmq_recv(consumer, &number, sizeof number, timeout_ms) == -1 ? errno : 0;
-}
-
-static void fill(shmq *producer) {
-    static const char message[MAX_MESSAGE];
-    while (shmq_send(producer, message, sizeof message, 0) == 0)
-        continue;
+static shmq *enter_with_mode(const char *name, enum shmq_end end, mode_t mode) {
+    return enter_as(name, end, &(struct shmq_attr){.capacity = CAPACITY, .notify = notifier_now->kind, .mode = mode});
 }
 
 static uint64_t instance_of(const shmq *q) { return q->region.header.instance; }
@@ -62,21 +33,11 @@ static uint64_t instance_of(const shmq *q) { return q->region.header.instance; }
 /* Its doorbells have names, while the queue exists. */
 static int all_doorbells(void) { return notifier_now->prefix == NULL ? 0 : 2; }
 
-static void await_asleep(const struct shmq *q) {
-    const int64_t until = check_now_ms() + 10000;
-    while (shared_load_acquire(&q->peer->ticket) % 2 == 0) {
-        CHECK(check_now_ms() < until);
-        sched_yield();
-    }
-}
-
 static struct stat status_at(const char *path) {
     struct stat status;
     CHECK(lstat(path, &status) == 0);
     return status;
 }
-
-static enum shmq_end other(enum shmq_end end) { return end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER; }
 
 /* ---- A peer in a process of its own -------------------------------------------------------- */
 
@@ -94,11 +55,11 @@ struct peer {
 
 static void be_peer(void *argument) {
     struct peer *peer = argument;
-    shmq *q = enter(peer->name, peer->end);
-    if (peer->end == SHMQ_PRODUCER && peer->deed != LIE) fill(q);
+    shmq *q = enter(peer->name, peer->end, 0);
+    if (peer->end == SHMQ_PRODUCER && peer->deed != LIE) fill(q, LONGEST);
     check_pass(&peer->ready);
     if (peer->deed != LIE) {
-        static char message[MAX_MESSAGE];
+        static char message[LONGEST];
         const bool done = peer->end == SHMQ_PRODUCER ? shmq_send(q, message, sizeof message, -1) == 0
                                                      : shmq_recv(q, message, sizeof message, -1) >= 0;
         peer->error = done ? 0 : errno;
@@ -125,10 +86,10 @@ static void dismiss(struct peer *peer) {
 /* A message wakes a sleeping consumer, in so many milliseconds. */
 static int64_t wake_by_message(const char *name) {
     struct peer *consumer = call(name, SHMQ_CONSUMER, TAKE);
-    shmq *producer = enter(name, SHMQ_PRODUCER);
-    await_asleep(producer);
+    shmq *producer = enter(name, SHMQ_PRODUCER, 0);
+    await_asleep(name, SHMQ_CONSUMER);
     const int64_t start = check_now_ms();
-    put(producer, 1);
+    put_number(producer, 1);
     check_wait(&consumer->woken, 1);
     CHECK_EQUAL(consumer->error, 0);
     dismiss(consumer);
@@ -139,22 +100,22 @@ static int64_t wake_by_message(const char *name) {
 /* ---- Doorbells with names ------------------------------------------------------------------ */
 
 TEST_NOTIFIERS_EVERYWHERE(doorbells_have_names_as_long_as_the_queue_has_one) {
-    shmq *producer = enter(name, SHMQ_PRODUCER);
+    shmq *producer = enter(name, SHMQ_PRODUCER, 0);
     const uint64_t instance = instance_of(producer);
     CHECK_EQUAL(notifier_doorbells(name, instance), all_doorbells());
-    shmq *consumer = enter(name, SHMQ_CONSUMER);
-    put(producer, 1);
-    take(consumer, 1);
+    shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
+    put_number(producer, 1);
+    take_number(consumer, 1);
     leave(producer);
     leave(consumer);
     CHECK_EQUAL(notifier_doorbells(name, instance), all_doorbells());
-    producer = enter(name, SHMQ_PRODUCER);
-    consumer = enter(name, SHMQ_CONSUMER);
+    producer = enter(name, SHMQ_PRODUCER, 0);
+    consumer = enter(name, SHMQ_CONSUMER, 0);
     CHECK_EQUAL(notifier_doorbells(name, instance), all_doorbells());
     remove_queue(name);
     CHECK_EQUAL(notifier_doorbells(name, instance), 0);
-    put(producer, 2); /* those that are in go on */
-    take(consumer, 2);
+    put_number(producer, 2); /* those that are in go on */
+    take_number(consumer, 2);
     leave(producer);
     CHECK_EQUAL(recv_error(consumer, -1), EPIPE);
     leave(consumer);
@@ -164,8 +125,7 @@ TEST_NOTIFIERS_EVERYWHERE(doorbells_have_names_as_long_as_the_queue_has_one) {
 TEST_NOTIFIERS_EVERYWHERE(doorbells_go_with_an_ephemeral_queue) {
     const int descriptors = check_descriptors(), mappings = check_mappings();
     for (int last = SHMQ_PRODUCER; last <= SHMQ_CONSUMER; last++) {
-        shmq *ends[] = {enter_as(name, SHMQ_PRODUCER, SHMQ_EPHEMERAL, 0),
-                        enter_as(name, SHMQ_CONSUMER, SHMQ_EPHEMERAL, 0)};
+        shmq *ends[] = {enter(name, SHMQ_PRODUCER, SHMQ_EPHEMERAL), enter(name, SHMQ_CONSUMER, SHMQ_EPHEMERAL)};
         const uint64_t instance = instance_of(ends[0]);
         leave(ends[1 - last]);
         CHECK_EQUAL(notifier_doorbells(name, instance), all_doorbells());
@@ -182,7 +142,7 @@ static void check_rights(const char *name) {
     for (int row = 0; row < 16 && notifier_now->prefix != NULL; row++) {
         check_note("%s, umask 0%o, mode 0%o", notifier_now->name, umasks[row / 4], modes[row % 4]);
         const mode_t before = umask(umasks[row / 4]);
-        shmq *q = enter_as(name, SHMQ_PRODUCER, 0, modes[row % 4]);
+        shmq *q = enter_with_mode(name, SHMQ_PRODUCER, modes[row % 4]);
         (void)umask(before);
         const struct stat queue = status_at(check_path(name));
         for (int items = 0; items <= 1; items++) {
@@ -194,25 +154,6 @@ static void check_rights(const char *name) {
         leave(q);
         remove_queue(name);
     }
-}
-
-/* The rest of this process is a user without rights. */
-static void become(uid_t user) {
-    if (setgroups(0, NULL) != 0 || setresgid(user, user, user) != 0 || setresuid(user, user, user) != 0)
-        check_skip("cannot become another user here");
-}
-
-static void require_root(void) {
-    CHECK(chmod(".", 0777) == 0);
-    if (geteuid() != 0) check_skip("not root: cannot become another user");
-}
-
-/* A child that ends as skipped, skips the test. */
-static void join_or_skip(pid_t child) {
-    int status = 0;
-    CHECK(waitpid(child, &status, 0) == child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) check_skip("cannot become another user here");
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
 static void check_rights_of_a_stranger(void *argument) {
@@ -234,8 +175,8 @@ TEST_NOTIFIERS_EVERYWHERE(doorbells_of_another_user_have_exactly_the_rights_of_t
 static void talk_as_stranger(void *argument) {
     const char *name = argument;
     become(STRANGER);
-    shmq *consumer = enter(name, SHMQ_CONSUMER);
-    take(consumer, 1);
+    shmq *consumer = enter(name, SHMQ_CONSUMER, 0);
+    take_number(consumer, 1);
     CHECK_EQUAL(recv_error(consumer, -1), EPIPE);
     leave(consumer);
 }
@@ -248,10 +189,10 @@ TEST_NOTIFIERS_EVERYWHERE(two_users_share_a_queue_whose_mode_says_so) {
         const char *name;
         void *argument;
     } queue = {name};
-    shmq *producer = enter_as(name, SHMQ_PRODUCER, 0, 0666);
+    shmq *producer = enter_with_mode(name, SHMQ_PRODUCER, 0666);
     pid_t child = check_spawn(talk_as_stranger, queue.argument);
-    await_asleep(producer);
-    put(producer, 1);
+    await_asleep(name, SHMQ_CONSUMER);
+    put_number(producer, 1);
     CHECK(shmq_drain(producer, -1) == 0);
     leave(producer);
     join_or_skip(child);
@@ -274,7 +215,7 @@ TEST(users_that_may_not_signal_each_other_are_not_supported_by_signal) {
     } queue = {check_name("q")};
     notifier_now = &NOTIFIERS[SHMQ_NOTIFY_SIGNAL];
     if (!notifier_works_here(notifier_now)) check_skip("no pidfd");
-    shmq *producer = enter_as(queue.name, SHMQ_PRODUCER, 0, 0666);
+    shmq *producer = enter_with_mode(queue.name, SHMQ_PRODUCER, 0666);
     join_or_skip(check_spawn(refuse_stranger, queue.argument));
     CHECK_EQUAL(recv_error(producer, 0), EINVAL);
     leave(producer);
@@ -286,7 +227,7 @@ TEST_NOTIFIERS_EVERYWHERE(doorbells_outlive_everybody_and_are_found_again) {
     struct peer *consumer = call(name, SHMQ_CONSUMER, LIE);
     check_kill(producer->pid);
     check_kill(consumer->pid);
-    shmq *q = enter(name, SHMQ_CONSUMER);
+    shmq *q = enter(name, SHMQ_CONSUMER, 0);
     const uint64_t instance = instance_of(q);
     CHECK_EQUAL(recv_error(q, -1), EOWNERDEAD); /* from now on that is no news */
     CHECK_EQUAL(notifier_doorbells(name, instance), all_doorbells());
@@ -299,17 +240,12 @@ TEST_NOTIFIERS_EVERYWHERE(doorbells_outlive_everybody_and_are_found_again) {
     CHECK_EQUAL(notifier_doorbells(name, instance), 0);
 }
 
-static void remove_doorbells(const char *name, uint64_t instance) {
-    for (int items = 0; all_doorbells() > 0 && items <= 1; items++)
-        CHECK(unlink(notifier_path(name, instance, items != 0)) == 0);
-}
-
 /* The ends ring different doorbells then: a slice finds out. */
 TEST_NOTIFIERS_EVERYWHERE(doorbells_that_somebody_removed_are_made_again_and_nothing_stops) {
     struct peer *consumer = call(name, SHMQ_CONSUMER, TAKE);
-    shmq *producer = enter(name, SHMQ_PRODUCER);
+    shmq *producer = enter(name, SHMQ_PRODUCER, 0);
     const uint64_t instance = instance_of(producer);
-    await_asleep(producer);
+    await_asleep(name, SHMQ_CONSUMER);
     remove_doorbells(name, instance);
     leave(producer); /* the consumer sleeps on: it had not heard of this producer */
     check_wait(&consumer->woken, 1);
@@ -318,11 +254,11 @@ TEST_NOTIFIERS_EVERYWHERE(doorbells_that_somebody_removed_are_made_again_and_not
     consumer = call(name, SHMQ_CONSUMER, TAKE);
     CHECK_EQUAL(notifier_doorbells(name, instance), all_doorbells());
     remove_doorbells(name, instance);
-    producer = enter(name, SHMQ_PRODUCER);
+    producer = enter(name, SHMQ_PRODUCER, 0);
     CHECK_EQUAL(notifier_doorbells(name, instance), all_doorbells());
-    await_asleep(producer);
+    await_asleep(name, SHMQ_CONSUMER);
     const int64_t start = check_now_ms();
-    put(producer, 1);
+    put_number(producer, 1);
     check_wait(&consumer->woken, 1);
     CHECK_EQUAL(consumer->error, 0);
     CHECK(consumer->woken_ms - start < check_late(NOTICE_MS));
@@ -411,13 +347,13 @@ static void try_squatter(const char *name, uint64_t instance, const struct squat
     const struct stat after = status_at(path);
     CHECK(is_the_same(&before, &after));
     CHECK(remove(path) == 0);
-    leave(enter(name, SHMQ_PRODUCER)); /* and the queue is none the worse */
+    leave(enter(name, SHMQ_PRODUCER, 0)); /* and the queue is none the worse */
 }
 
 /* Tries all squatters that are, or are not, of the right type and user. */
 static void try_squatters(const char *name, bool like_ours) {
     if (notifier_now->prefix == NULL) return;
-    shmq *q = enter(name, SHMQ_PRODUCER);
+    shmq *q = enter(name, SHMQ_PRODUCER, 0);
     const uint64_t instance = instance_of(q);
     leave(q);
     for (size_t row = 0; row < sizeof SQUATTERS / sizeof SQUATTERS[0]; row++)
@@ -451,16 +387,16 @@ struct meetings {
 static void meet(struct meetings *meetings, enum shmq_end end) {
     for (int round = 0; round < meetings_wanted(); round++) {
         check_meet(&meetings->gate, 2);
-        shmq *q = enter(meetings->name, end);
+        shmq *q = enter(meetings->name, end, 0);
         check_meet(&meetings->gate, 2);
         if (end == SHMQ_PRODUCER) {
-            await_asleep(q);
+            await_asleep(meetings->name, region_other(end));
             const int64_t start = check_now_ms();
-            put(q, round);
+            put_number(q, round);
             CHECK(shmq_drain(q, -1) == 0);
             meetings->late += check_now_ms() - start > check_late(100);
         } else {
-            take(q, round);
+            take_number(q, round);
         }
         const uint64_t instance = instance_of(q);
         check_meet(&meetings->gate, 2);
@@ -475,7 +411,7 @@ static void meet_as_producer(void *meetings) { meet(meetings, SHMQ_PRODUCER); }
 TEST_NOTIFIERS_EVERYWHERE(two_that_make_the_doorbells_at_once_use_the_same) {
     struct meetings *meetings = check_shared(sizeof *meetings);
     meetings->name = name;
-    leave(enter(name, SHMQ_PRODUCER));
+    leave(enter(name, SHMQ_PRODUCER, 0));
     pid_t child = check_spawn(meet_as_producer, meetings);
     meet(meetings, SHMQ_CONSUMER);
     check_join(child);
@@ -485,18 +421,6 @@ TEST_NOTIFIERS_EVERYWHERE(two_that_make_the_doorbells_at_once_use_the_same) {
 
 /* ---- Who can use which --------------------------------------------------------------------- */
 
-static void check_refused(const char *name, int oflag, int error) {
-    const int descriptors = check_descriptors(), mappings = check_mappings();
-    const struct shmq_attr attr = {.capacity = 4096, .notify = notifier_now->kind};
-    for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++) {
-        shmq *q = (shmq *)(void *)&q;
-        CHECK_FAILS(shmq_open(&q, name, (enum shmq_end)end, oflag, &attr), error);
-        CHECK(q == NULL);
-    }
-    CHECK_EQUAL(check_descriptors(), descriptors);
-    CHECK_EQUAL(check_mappings(), mappings);
-}
-
 static void block_urgent(int how) {
     sigset_t urgent;
     sigemptyset(&urgent);
@@ -505,20 +429,21 @@ static void block_urgent(int how) {
 }
 
 TEST_NOTIFIERS_EVERYWHERE(only_signal_needs_a_blocked_sigurg) {
+    const struct shmq_attr attr = {.capacity = CAPACITY, .notify = notifier_now->kind};
     block_urgent(SIG_UNBLOCK);
     if (notifier_now->kind == SHMQ_NOTIFY_SIGNAL) {
-        check_refused(name, O_CREAT, ENOTSUP);
+        check_refused(name, O_CREAT, &attr, ENOTSUP);
         CHECK_FAILS(shmq_unlink(name), ENOENT);
         block_urgent(SIG_BLOCK);
-        leave(enter(name, SHMQ_PRODUCER));
+        leave(enter(name, SHMQ_PRODUCER, 0));
         block_urgent(SIG_UNBLOCK);
-        check_refused(name, O_CREAT, ENOTSUP);
-        check_refused(name, 0, ENOTSUP);
+        check_refused(name, O_CREAT, &attr, ENOTSUP);
+        check_refused(name, 0, &attr, ENOTSUP);
     } else {
-        leave(enter(name, SHMQ_PRODUCER));
+        leave(enter(name, SHMQ_PRODUCER, 0));
     }
     block_urgent(SIG_BLOCK);
-    leave(enter(name, SHMQ_CONSUMER));
+    leave(enter(name, SHMQ_CONSUMER, 0));
     remove_queue(name);
 }
 
@@ -532,13 +457,13 @@ static void visit_from_another_space(void *argument) {
         CHECK_FAILS(shmq_open(&q, peer->name, SHMQ_CONSUMER, O_CREAT, NULL), ENOTSUP);
     } else {
         CHECK(shmq_open(&q, peer->name, SHMQ_CONSUMER, 0, NULL) == 0);
-        take(q, 1);
+        take_number(q, 1);
         leave(q);
     }
     check_pass(&peer->ready);
     check_wait(&peer->go, 1);
-    leave(enter(peer->name, SHMQ_CONSUMER)); /* the peer has gone: nobody there to name */
-    _exit(0);                                /* leak checkers cannot work here */
+    leave(enter(peer->name, SHMQ_CONSUMER, 0)); /* the peer has gone: nobody there to name */
+    _exit(0);                                   /* leak checkers cannot work here */
 }
 
 static void call_from_another_space(void *argument) {
@@ -551,8 +476,8 @@ static void call_from_another_space(void *argument) {
 TEST_NOTIFIERS(an_end_in_another_pid_namespace_is_refused_where_numbers_name_the_ends) {
     struct peer *peer = check_shared(sizeof *peer);
     peer->name = name;
-    shmq *producer = enter(name, SHMQ_PRODUCER);
-    put(producer, 1);
+    shmq *producer = enter(name, SHMQ_PRODUCER, 0);
+    put_number(producer, 1);
     const uint64_t lives = shared_load(&producer->peer->life[0]);
     pid_t child = check_spawn(call_from_another_space, peer);
     int status = 0;
@@ -568,49 +493,40 @@ TEST_NOTIFIERS(an_end_in_another_pid_namespace_is_refused_where_numbers_name_the
 }
 
 TEST_NOTIFIERS_EVERYWHERE(a_queue_for_another_libc_is_no_queue_here) {
-    leave(enter(name, SHMQ_PRODUCER));
+    const struct shmq_attr attr = {.capacity = CAPACITY, .notify = notifier_now->kind};
+    leave(enter(name, SHMQ_PRODUCER, 0));
     const off_t at = (off_t)offsetof(struct header, fingerprint);
     const bool keeps_types = notifier_now->trusts;
     uint64_t right = 0;
-    int fd = open(check_path(name), O_RDWR | O_CLOEXEC);
-    CHECK(fd >= 0 && pread(fd, &right, sizeof right, at) == sizeof right);
+    int fd = open_object(name);
+    CHECK(pread(fd, &right, sizeof right, at) == sizeof right);
     CHECK_EQUAL(right != 0, keeps_types);
     for (int bit = 0; bit < 64; bit++) {
         const uint64_t wrong = right ^ (uint64_t)1 << bit;
         CHECK(pwrite(fd, &wrong, sizeof wrong, at) == sizeof wrong);
-        check_refused(name, 0, EPROTO);
-        check_refused(name, O_CREAT, EPROTO);
+        check_refused(name, 0, &attr, EPROTO);
+        check_refused(name, O_CREAT, &attr, EPROTO);
     }
     CHECK(pwrite(fd, &right, sizeof right, at) == sizeof right);
     CHECK(close(fd) == 0);
-    leave(enter(name, SHMQ_CONSUMER));
+    leave(enter(name, SHMQ_CONSUMER, 0));
     remove_queue(name);
 }
 
 /* ---- Rings out of nowhere ------------------------------------------------------------------ */
 
 TEST_NOTIFIERS(a_signal_from_elsewhere_costs_a_look_and_no_more) {
-    shmq *consumer = enter(name, SHMQ_CONSUMER), *producer = enter(name, SHMQ_PRODUCER);
+    shmq *consumer = enter(name, SHMQ_CONSUMER, 0), *producer = enter(name, SHMQ_PRODUCER, 0);
     const int64_t start = check_now_ms();
     CHECK(kill(getpid(), SIGURG) == 0);
     CHECK_EQUAL(recv_error(consumer, 300), ETIMEDOUT);
     CHECK(check_now_ms() - start >= 299);
     CHECK(kill(getpid(), SIGURG) == 0);
-    put(producer, 1);
-    take(consumer, 1);
+    put_number(producer, 1);
+    take_number(consumer, 1);
     leave(producer);
     leave(consumer);
     remove_queue(name);
-}
-
-static uint64_t any_garbage(void) {
-    static const uint64_t extremes[] = {0, 1, 2, UINT64_MAX, UINT64_MAX - 1, (uint64_t)1 << 63};
-    return check_below(2) == 0 ? check_random() : extremes[check_below(6)];
-}
-
-static void set_word(int fd, int page, size_t offset, uint64_t word) {
-    const off_t at = page * (off_t)getpagesize() + (off_t)offset;
-    CHECK(pwrite(fd, &word, sizeof word, at) == sizeof word);
 }
 
 /* All that an end writes, but for its cursor and its life. */
@@ -627,24 +543,23 @@ static void scribble(int fd, int page) {
 }
 
 TEST_NOTIFIERS_EVERYWHERE(garbage_in_the_words_of_the_doorbells_harms_no_message_and_no_time_out) {
-    shmq *producer = enter(name, SHMQ_PRODUCER), *consumer = enter(name, SHMQ_CONSUMER);
-    int fd = open(check_path(name), O_RDWR | O_CLOEXEC);
-    CHECK(fd >= 0);
+    shmq *producer = enter(name, SHMQ_PRODUCER, 0), *consumer = enter(name, SHMQ_CONSUMER, 0);
+    int fd = open_object(name);
     for (int round = 0; round < check_scaled(500); round++) {
         scribble(fd, PAGE_CONSUMER);
-        put(producer, round);
+        put_number(producer, round);
         scribble(fd, PAGE_PRODUCER);
-        take(consumer, round);
+        take_number(consumer, round);
     }
     for (int round = 0; round < 5; round++) {
         const int64_t start = check_now_ms();
         scribble(fd, PAGE_CONSUMER);
         scribble(fd, PAGE_PRODUCER);
         CHECK_EQUAL(recv_error(consumer, 20), ETIMEDOUT);
-        put(producer, round);
+        put_number(producer, round);
         CHECK_FAILS(shmq_drain(producer, 20), ETIMEDOUT);
         CHECK(check_now_ms() - start >= 39 && check_now_ms() - start < check_late(400));
-        take(consumer, round);
+        take_number(consumer, round);
     }
     CHECK(close(fd) == 0);
     leave(consumer);
@@ -659,18 +574,17 @@ enum wake { BY_RING, BY_CLOSE, BY_DEATH };
 /* A sleeper without time-out is woken by us; how long that took. */
 static int64_t wake_sleeper(const char *name, enum shmq_end end, enum wake wake) {
     struct peer *sleeper = call(name, end, TAKE);
-    struct peer *dying = wake == BY_DEATH ? call(name, other(end), LIE) : NULL;
-    shmq *q = wake == BY_DEATH ? NULL : enter(name, other(end));
+    struct peer *dying = wake == BY_DEATH ? call(name, region_other(end), LIE) : NULL;
+    shmq *q = wake == BY_DEATH ? NULL : enter(name, region_other(end), 0);
     /* It slept before we came: now it sleeps as one who has a peer. By naps, as lock without one, it
      * would sleep long by now. */
-    const struct timespec nap = {.tv_nsec = notifier_now->kind == SHMQ_NOTIFY_LOCK ? 150000000 : 10000000};
-    char message[MAX_MESSAGE];
-    nanosleep(&nap, NULL);
-    if (q != NULL) await_asleep(q);
+    char message[LONGEST];
+    nap_ms(notifier_now->kind == SHMQ_NOTIFY_LOCK ? 150 : 10);
+    if (q != NULL) await_asleep(name, end);
     const int64_t start = check_now_ms();
     if (wake == BY_DEATH) check_kill(dying->pid);
     if (wake == BY_CLOSE) leave(q);
-    if (wake == BY_RING && end == SHMQ_CONSUMER) put(q, 1);
+    if (wake == BY_RING && end == SHMQ_CONSUMER) put_number(q, 1);
     while (wake == BY_RING && end == SHMQ_PRODUCER && atomic_load(&sleeper->woken) == 0 &&
            shmq_recv(q, message, sizeof message, 0) >= 0)
         continue;
@@ -702,24 +616,11 @@ TEST_NOTIFIERS(a_sleeper_without_time_out_is_woken_by_a_ring_a_close_and_a_death
         }
 }
 
-static void tick(int signal_number) { (void)signal_number; }
-
-/* A handler runs in this process every 5 ms from now on. */
-static void start_ticking(void) {
-    const struct sigaction action = {.sa_handler = tick};
-    struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1};
-    const struct itimerspec often = {{0, 5000000}, {0, 5000000}};
-    timer_t timer;
-    CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
-    CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
-    CHECK(timer_settime(timer, 0, &often, NULL) == 0);
-}
-
 static void wait_while_handlers_run(void *argument) {
     struct peer *peer = argument;
     int number = 0;
-    shmq *q = enter(peer->name, SHMQ_CONSUMER);
-    start_ticking();
+    shmq *q = enter(peer->name, SHMQ_CONSUMER, 0);
+    (void)start_ticking(0);
     check_pass(&peer->ready);
     peer->error = shmq_recv(q, &number, sizeof number, -1) == sizeof number ? 0 : errno;
     CHECK_EQUAL(peer->error, notifier_now->tells_signals ? EINTR : 0);
@@ -727,14 +628,13 @@ static void wait_while_handlers_run(void *argument) {
 }
 
 TEST_NOTIFIERS(a_handler_ends_a_wait_without_time_out_only_where_that_can_be_told) {
-    const struct timespec nap = {.tv_nsec = 60000000};
     struct peer *peer = check_shared(sizeof *peer);
     *peer = (struct peer){.name = name, .end = SHMQ_CONSUMER};
-    shmq *producer = enter(name, SHMQ_PRODUCER);
+    shmq *producer = enter(name, SHMQ_PRODUCER, 0);
     pid_t child = check_spawn(wait_while_handlers_run, peer);
     check_wait(&peer->ready, 1);
-    nanosleep(&nap, NULL);
-    put(producer, 1);
+    nap_ms(60);
+    put_number(producer, 1);
     check_join(child);
     leave(producer);
     remove_queue(name);
@@ -763,15 +663,14 @@ TEST(gates_are_numbered_and_never_used_twice) {
     const char *name = check_name("q");
     uint64_t gates[2] = {0, 0};
     use_lock();
-    leave(enter(name, SHMQ_PRODUCER));
-    int fd = open(check_path(name), O_RDWR | O_CLOEXEC);
-    CHECK(fd >= 0);
+    leave(enter(name, SHMQ_PRODUCER, 0));
+    int fd = open_object(name);
     for (int life = 0; life < LIVES; life++) {
         if (life % 3 == 0) check_kill(call(name, (enum shmq_end)(life % 2), LIE)->pid);
-        shmq *q[] = {enter(name, SHMQ_PRODUCER), enter(name, SHMQ_CONSUMER)};
+        shmq *q[] = {enter(name, SHMQ_PRODUCER, 0), enter(name, SHMQ_CONSUMER, 0)};
         CHECK_EQUAL(recv_error(q[1], 1), ETIMEDOUT); /* its ticket is odd for a while */
-        put(q[0], life);
-        take(q[1], life);
+        put_number(q[0], life);
+        take_number(q[1], life);
         for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++) {
             const uint64_t gate = shared_load(&q[end]->own->bell);
             CHECK(gate > gates[end]);
@@ -790,11 +689,10 @@ TEST(gates_are_numbered_and_never_used_twice) {
 }
 
 static void stream_to_hostage(void *argument) {
-    shmq *producer = enter(argument, SHMQ_PRODUCER);
+    shmq *producer = enter(argument, SHMQ_PRODUCER, 0);
     for (int number = 0; number < 300; number++) {
-        const struct timespec nap = {.tv_nsec = (long)check_below(500000)};
-        if (number % 4 == 0) nanosleep(&nap, NULL);
-        put(producer, number);
+        if (number % 4 == 0) usleep((useconds_t)check_below(500));
+        put_number(producer, number);
     }
     CHECK(shmq_drain(producer, -1) == 0);
     leave(producer);
@@ -808,20 +706,20 @@ TEST(a_gate_held_hostage_delays_and_loses_nothing) {
     } queue = {check_name("q")};
     use_lock();
     (void)alarm(60); /* who waits at a gate held against it hangs */
-    leave(enter(queue.name, SHMQ_CONSUMER));
+    leave(enter(queue.name, SHMQ_CONSUMER, 0));
     struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = gate_byte(SHMQ_PRODUCER, 3), .l_len = 9};
     int fd = open(check_path(queue.name), O_RDWR | O_CLOEXEC);
     CHECK(fd >= 0);
     CHECK(fcntl(fd, F_OFD_SETLK, &all) == 0);
     const int64_t start = check_now_ms();
-    shmq *consumer = enter(queue.name, SHMQ_CONSUMER);
+    shmq *consumer = enter(queue.name, SHMQ_CONSUMER, 0);
     pid_t child = check_spawn(stream_to_hostage, queue.argument);
     for (int number = 0; number < 200; number++)
-        take(consumer, number);
+        take_number(consumer, number);
     all.l_type = F_UNLCK;
     CHECK(fcntl(fd, F_OFD_SETLK, &all) == 0);
     for (int number = 200; number < 300; number++)
-        take(consumer, number);
+        take_number(consumer, number);
     CHECK_EQUAL(recv_error(consumer, -1), EPIPE);
     CHECK(check_now_ms() - start < 60000);
     check_join(child);
@@ -845,11 +743,11 @@ struct idler {
 
 static void idle(void *argument) {
     struct idler *idler = argument;
-    char message[MAX_MESSAGE] = "";
+    char message[LONGEST] = "";
     notifier_now = idler->row;
-    shmq *q = enter(idler->peer.name, idler->peer.end);
-    if (idler->peer.end == SHMQ_PRODUCER) fill(q);
-    if (idler->peer.end == SHMQ_CONSUMER && idler->has_company) take(q, 0); /* rung once already */
+    shmq *q = enter(idler->peer.name, idler->peer.end, 0);
+    if (idler->peer.end == SHMQ_PRODUCER) fill(q, LONGEST);
+    if (idler->peer.end == SHMQ_CONSUMER && idler->has_company) take_number(q, 0); /* rung once already */
     const int64_t start = check_now_ms();
     const bool done = idler->peer.end == SHMQ_PRODUCER ? shmq_send(q, message, sizeof message, -1) == 0
                                                        : shmq_recv(q, message, sizeof message, -1) >= 0;
@@ -884,12 +782,12 @@ static void measure_all(struct idler *idlers, int count) {
 /* What it waits for comes at last, from us. Its dearest part does not count: a virtual machine's host that takes the
  * processor away for milliseconds lets whoever was on it just then pay for them. */
 static void end_idling(struct idler *idler, shmq *company) {
-    char message[MAX_MESSAGE];
+    char message[LONGEST];
     notifier_now = idler->row;
     check_note("notifier %s", idler->row->name);
-    shmq *q = company != NULL ? company : enter(idler->peer.name, other(idler->peer.end));
+    shmq *q = company != NULL ? company : enter(idler->peer.name, region_other(idler->peer.end), 0);
     if (idler->peer.end == SHMQ_CONSUMER)
-        put(q, 1);
+        put_number(q, 1);
     else
         CHECK(shmq_recv(q, message, sizeof message, -1) >= 0);
     check_join(idler->peer.pid);
@@ -916,11 +814,11 @@ TEST(who_sleeps_for_ever_costs_next_to_no_processor_time) {
         if (!idler->row->sleeps || !notifier_works_here(idler->row)) continue;
         notifier_now = idler->row;
         check_note("notifier %s", idler->row->name);
-        if (idler->has_company) company[at] = enter(idler->peer.name, other(idler->peer.end));
+        if (idler->has_company) company[at] = enter(idler->peer.name, region_other(idler->peer.end), 0);
         idler->peer.pid = check_spawn(idle, idler);
         if (!idler->has_company || idler->peer.end == SHMQ_PRODUCER) continue;
-        await_asleep(company[at]);
-        put(company[at], 0);
+        await_asleep(idler->peer.name, SHMQ_CONSUMER);
+        put_number(company[at], 0);
     }
     measure_all(idlers, MOST);
     for (int at = 0; at < MOST; at++)

@@ -12,44 +12,30 @@
 #include <sys/select.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "handle.h"
 #include "notifiers.h"
 
 enum {
     NOTICE_MS = 2000, /* far less is needed; a lost wake-up never comes */
     QUIET_MS = 30,
-    MAX_MESSAGE = 1000,
     SMALL = 8
 };
 
 static int rounds(void) { return check_scaled(100000); }
 
-static shmq *enter_with(const char *name, enum shmq_end end, enum shmq_notify kind) {
-    const struct shmq_attr attr = {.capacity = 4096, .max_message = MAX_MESSAGE, .notify = kind};
-    shmq *q;
-    CHECK(shmq_open(&q, name, end, O_CREAT, &attr) == 0);
-    return q;
+static shmq *enter_fifo(const char *name, enum shmq_end end) {
+    return enter_as(name, end, &(struct shmq_attr){.capacity = CAPACITY, .notify = SHMQ_NOTIFY_FIFO});
 }
 
-static shmq *enter(const char *name, enum shmq_end end) { return enter_with(name, end, SHMQ_NOTIFY_FIFO); }
-
-static void leave(shmq *q) { CHECK(shmq_close(q) == 0); }
-
 static void put(shmq *producer, size_t length) {
-    static const char message[MAX_MESSAGE];
+    static const char message[LONGEST];
     CHECK(shmq_send(producer, message, length, 0) == 0);
 }
 
 static void take(shmq *consumer) {
-    char message[MAX_MESSAGE];
+    char message[LONGEST];
     CHECK(shmq_recv(consumer, message, sizeof message, 0) >= 0);
-}
-
-static void fill(shmq *producer, size_t length) {
-    static const char message[MAX_MESSAGE];
-    while (shmq_send(producer, message, length, 0) == 0)
-        continue;
-    CHECK_EQUAL(errno, EAGAIN);
 }
 
 /* ---- Event loops --------------------------------------------------------------------------- */
@@ -105,8 +91,8 @@ static void in_every_loop(enum shmq_end end, scene_body *body) {
         for (int way = POLL; way < WAYS; way++) {
             struct scene scene = {.name = everywhere ? "./q" : check_name("q")};
             check_note("%s, %s", WAY[way], scene.name);
-            scene.producer = enter(scene.name, SHMQ_PRODUCER);
-            scene.consumer = enter(scene.name, SHMQ_CONSUMER);
+            scene.producer = enter_fifo(scene.name, SHMQ_PRODUCER);
+            scene.consumer = enter_fifo(scene.name, SHMQ_CONSUMER);
             scene.loop = new_loop((enum way)way, end == SHMQ_PRODUCER ? scene.producer : scene.consumer);
             body(&scene);
             end_loop(&scene.loop);
@@ -183,7 +169,7 @@ TEST_LOOPS(an_armed_consumer_is_woken_when_its_producer_closes, SHMQ_CONSUMER) {
     CHECK_EQUAL(shmq_arm(s->consumer), 1);
     CHECK_FAILS(shmq_recv(s->consumer, NULL, 0, 0), EPIPE);
     CHECK_EQUAL(shmq_arm(s->consumer), 1); /* still gone */
-    s->producer = enter(s->name, SHMQ_PRODUCER);
+    s->producer = enter_fifo(s->name, SHMQ_PRODUCER);
     arm_in_vain(s, s->consumer); /* and here is the next */
     put(s->producer, SMALL);
     CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
@@ -196,10 +182,10 @@ TEST_LOOPS(a_consumer_that_is_alone_is_woken_by_whoever_comes, SHMQ_CONSUMER) {
     end_loop(&s->loop);
     CHECK_FAILS(shmq_recv(s->consumer, NULL, 0, 0), EPIPE);
     leave(s->consumer);
-    s->consumer = enter(s->name, SHMQ_CONSUMER); /* to this one, nobody has been there */
+    s->consumer = enter_fifo(s->name, SHMQ_CONSUMER); /* to this one, nobody has been there */
     s->loop = new_loop(s->loop.way, s->consumer);
     arm_in_vain(s, s->consumer);
-    s->producer = enter(s->name, SHMQ_PRODUCER);
+    s->producer = enter_fifo(s->name, SHMQ_PRODUCER);
     CHECK_EQUAL(shmq_arm(s->consumer), 0);
     put(s->producer, SMALL);
     CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
@@ -211,13 +197,13 @@ TEST_LOOPS(a_consumer_that_is_alone_is_woken_by_whoever_comes, SHMQ_CONSUMER) {
 TEST_LOOPS(an_armed_producer_is_woken_by_room_for_the_longest_message, SHMQ_PRODUCER) {
     CHECK_EQUAL(shmq_arm(s->producer), 1);
     for (int round = 0; round < 3; round++) {
-        fill(s->producer, MAX_MESSAGE);
-        fill(s->producer, 0);
+        CHECK_EQUAL(fill(s->producer, LONGEST), EAGAIN);
+        CHECK_EQUAL(fill(s->producer, 0), EAGAIN);
         arm_in_vain(s, s->producer);
         take(s->consumer);
         CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
         CHECK_EQUAL(shmq_arm(s->producer), 1);
-        put(s->producer, MAX_MESSAGE);
+        put(s->producer, LONGEST);
         CHECK_EQUAL(shmq_arm(s->producer), 0);
         while (shmq_peek(s->consumer, NULL, 0) != NULL)
             CHECK(shmq_release(s->consumer) == 0);
@@ -225,9 +211,9 @@ TEST_LOOPS(an_armed_producer_is_woken_by_room_for_the_longest_message, SHMQ_PROD
 }
 
 TEST_LOOPS(an_armed_producer_is_not_woken_by_less_room, SHMQ_PRODUCER) {
-    fill(s->producer, SMALL);
+    CHECK_EQUAL(fill(s->producer, SMALL), EAGAIN);
     arm_in_vain(s, s->producer);
-    for (size_t bytes = 16; bytes < MAX_MESSAGE + 8; bytes += 16) {
+    for (size_t bytes = 16; bytes < LONGEST + 8; bytes += 16) {
         CHECK(!wakes(&s->loop, 0));
         CHECK(bytes % 64 != 0 || shmq_arm(s->producer) == 0);
         take(s->consumer);
@@ -236,21 +222,21 @@ TEST_LOOPS(an_armed_producer_is_not_woken_by_less_room, SHMQ_PRODUCER) {
     take(s->consumer);
     CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
     CHECK_EQUAL(shmq_arm(s->producer), 1);
-    put(s->producer, MAX_MESSAGE);
+    put(s->producer, LONGEST);
 }
 
 TEST_LOOPS(an_armed_producer_is_woken_when_its_consumer_closes, SHMQ_PRODUCER) {
-    fill(s->producer, MAX_MESSAGE);
+    CHECK_EQUAL(fill(s->producer, LONGEST), EAGAIN);
     arm_in_vain(s, s->producer);
     leave(s->consumer);
     s->consumer = NULL;
     CHECK(wakes(&s->loop, check_late(NOTICE_MS)));
     CHECK_EQUAL(shmq_arm(s->producer), 1);
-    CHECK_FAILS(shmq_send(s->producer, "", MAX_MESSAGE, 0), EPIPE);
+    CHECK_FAILS(shmq_send(s->producer, "", LONGEST, 0), EPIPE);
 }
 
 TEST_LOOPS(a_producer_that_holds_room_has_it, SHMQ_PRODUCER) {
-    fill(s->producer, MAX_MESSAGE);
+    CHECK_EQUAL(fill(s->producer, LONGEST), EAGAIN);
     CHECK(shmq_reserve(s->producer, SMALL, 0) != NULL);
     CHECK_EQUAL(shmq_arm(s->producer), 1); /* though for the longest message there is none */
     CHECK(shmq_release(s->producer) == 0);
@@ -267,7 +253,7 @@ struct victim {
 
 static void live_until_killed(void *argument) {
     struct victim *victim = argument;
-    (void)enter(victim->name, victim->end);
+    (void)enter_fifo(victim->name, victim->end);
     check_pass(&victim->ready);
     for (;;)
         pause();
@@ -292,9 +278,9 @@ TEST_LOOPS(an_armed_consumer_is_woken_when_its_producer_dies, SHMQ_CONSUMER) {
 }
 
 TEST_LOOPS(an_armed_producer_is_woken_when_its_consumer_dies, SHMQ_PRODUCER) {
-    fill(s->producer, MAX_MESSAGE);
+    CHECK_EQUAL(fill(s->producer, LONGEST), EAGAIN);
     outlive(s, SHMQ_CONSUMER, &s->consumer, s->producer);
-    CHECK_FAILS(shmq_send(s->producer, "", MAX_MESSAGE, 0), EOWNERDEAD);
+    CHECK_FAILS(shmq_send(s->producer, "", LONGEST, 0), EOWNERDEAD);
 }
 
 /* ---- No wake-up is lost -------------------------------------------------------------------- */
@@ -310,7 +296,7 @@ struct duel {
 static void hurry(void *argument) {
     struct duel *duel = argument;
     const enum shmq_end end = duel->armed == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER;
-    shmq *q = enter(duel->name, end);
+    shmq *q = enter_fifo(duel->name, end);
     for (int round = 0; round < rounds(); round++) {
         while (atomic_load(&duel->done) != round)
             shared_pause();
@@ -327,18 +313,18 @@ static void hurry(void *argument) {
 }
 
 static bool try_step(shmq *q, enum shmq_end end) {
-    static char message[MAX_MESSAGE];
+    static char message[LONGEST];
     if (end == SHMQ_CONSUMER) return shmq_recv(q, message, sizeof message, 0) >= 0;
-    return shmq_send(q, message, MAX_MESSAGE, 0) == 0;
+    return shmq_send(q, message, LONGEST, 0) == 0;
 }
 
 static void fight(enum way way, enum shmq_end end) {
     struct duel *duel = check_shared(sizeof *duel);
     *duel = (struct duel){.name = check_name("q"), .way = way, .armed = end};
     check_note("%s, end %d", WAY[way], end);
-    shmq *q = enter(duel->name, end);
+    shmq *q = enter_fifo(duel->name, end);
     struct loop loop = new_loop(way, q);
-    if (end == SHMQ_PRODUCER) fill(q, MAX_MESSAGE);
+    if (end == SHMQ_PRODUCER) CHECK_EQUAL(fill(q, LONGEST), EAGAIN);
     int slept = 0, armed;
     pid_t child = check_spawn(hurry, duel);
     for (int round = 0; round < rounds(); atomic_store(&duel->done, ++round))
@@ -370,8 +356,7 @@ TEST(no_wake_up_of_an_armed_producer_is_lost) {
 
 TEST_NOTIFIERS_EVERYWHERE(only_fifo_has_a_descriptor) {
     const bool pollable = notifier_now->kind == SHMQ_NOTIFY_FIFO;
-    shmq *q[] = {enter_with(name, SHMQ_PRODUCER, notifier_now->kind),
-                 enter_with(name, SHMQ_CONSUMER, notifier_now->kind)};
+    shmq *q[] = {enter(name, SHMQ_PRODUCER, 0), enter(name, SHMQ_CONSUMER, 0)};
     for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++) {
         if (pollable) {
             CHECK(shmq_fd(q[end]) >= 0);
@@ -435,7 +420,7 @@ TEST_LOOPS(a_writer_that_came_and_went_wakes_nobody_for_good, SHMQ_CONSUMER) {
     s->producer = NULL;
     CHECK_FAILS(shmq_recv(s->consumer, NULL, 0, 0), EPIPE);
     leave(s->consumer);
-    s->consumer = enter(s->name, SHMQ_CONSUMER);
+    s->consumer = enter_fifo(s->name, SHMQ_CONSUMER);
     s->loop = new_loop(s->loop.way, s->consumer);
     snprintf(path, sizeof path, "/proc/self/fd/%d", s->loop.fd);
     int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);

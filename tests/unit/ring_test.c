@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "handle.h"
 #include "memory.h"
 
@@ -300,8 +301,6 @@ struct world {
     const void *peek;
 };
 
-static enum shmq_end other(enum shmq_end end) { return end == SHMQ_PRODUCER ? SHMQ_CONSUMER : SHMQ_PRODUCER; }
-
 static void world_attach(struct world *world, enum shmq_end end) {
     CHECK(attach_memory(&world->end[end], &world->region, end) == 0);
 }
@@ -476,7 +475,7 @@ static void one_operation(struct world *world, struct model *model, enum shmq_en
         {do_recv, do_recv, do_recv, do_peek, do_peek, do_peek, do_release, NULL}};
     static operation *const rare[2][2] = {{do_drop, do_drain}, {do_release, do_stat}};
     unsigned char before[sizeof(struct end_page)];
-    const struct end_page *others = &world->page[other(end)];
+    const struct end_page *others = &world->page[region_other(end)];
     memcpy(before, others, sizeof before);
     operation *run = operations[end][check_below(KINDS)];
     if (run == NULL) run = rare[end][check_below(2)];
@@ -562,7 +561,7 @@ static void check_poisoned(shmq *q, enum shmq_end end) {
 static void check_aftermath(struct world *world, enum shmq_end victim, uint64_t own, uint64_t peer) {
     struct end_page *page = &world->page[victim];
     check_poisoned(world->end[victim], victim);
-    world->page[other(victim)].cursor = peer;
+    world->page[region_other(victim)].cursor = peer;
     check_poisoned(world->end[victim], victim);
     CHECK_EQUAL(page->cursor, own);
     const uint64_t life = page->life[0];
@@ -617,8 +616,8 @@ static void check_lie(enum shmq_end victim, int taken, uint64_t start, uint64_t 
                (unsigned long long)start, (long long)lie);
     const uint64_t own = world.page[victim].cursor;
     const uint64_t messages = world.page[victim].messages;
-    const uint64_t peer = world.page[other(victim)].cursor;
-    world.page[other(victim)].cursor = peer + lie;
+    const uint64_t peer = world.page[region_other(victim)].cursor;
+    world.page[region_other(victim)].cursor = peer + lie;
     CHECK_FAILS(ask(world.end[victim]), EBADMSG);
     check_aftermath(&world, victim, own, peer);
     CHECK_EQUAL(world.page[victim].messages, messages);
@@ -685,7 +684,7 @@ static void check_borders(enum shmq_end victim, uint64_t furthest, uint64_t used
             struct shmq_stat stat;
             check_note("start 0x%llx, step %llu", (unsigned long long)STARTS[start], (unsigned long long)step);
             scene(&world, STARTS[start], 1);
-            world.page[other(victim)].cursor += step;
+            world.page[region_other(victim)].cursor += step;
             CHECK(shmq_stat(world.end[victim], &stat) == 0);
             CHECK(step != furthest || stat.used == used_at_furthest);
             world_free(&world);
@@ -714,9 +713,9 @@ TEST(a_cursor_of_random_value_is_believed_when_possible_and_else_refused) {
         const enum shmq_end victim = (enum shmq_end)check_below(2);
         scene(&world, check_random() & ~(uint64_t)7, 1);
         const uint64_t own = world.page[victim].cursor;
-        const uint64_t peer = world.page[other(victim)].cursor;
+        const uint64_t peer = world.page[region_other(victim)].cursor;
         const uint64_t step = check_random() >> check_below(64);
-        world.page[other(victim)].cursor = peer + step;
+        world.page[region_other(victim)].cursor = peer + step;
         check_note("step %llu", (unsigned long long)step);
         if (step % RECORD_ALIGN == 0 && step <= 2 * SCENE_RECORD) {
             CHECK(probe_stat(world.end[victim]) == 0);
@@ -724,7 +723,7 @@ TEST(a_cursor_of_random_value_is_believed_when_possible_and_else_refused) {
             CHECK_FAILS(probe_stat(world.end[victim]), EBADMSG);
             check_aftermath(&world, victim, own, peer);
         }
-        world.page[other(victim)].cursor = peer;
+        world.page[region_other(victim)].cursor = peer;
         world_free(&world);
     }
 }
@@ -740,7 +739,7 @@ static void check_attach(enum shmq_end end, uint64_t head, uint64_t tail, int er
     if (error == 0) {
         world_attach(&world, end);
     } else {
-        world.end[end] = world.end[other(end)]; /* anything: it must become NULL */
+        world.end[end] = world.end[region_other(end)]; /* anything: it must become NULL */
         CHECK_FAILS(attach_memory(&world.end[end], &world.region, end), error);
         CHECK(world.end[end] == NULL);
         CHECK_EQUAL(world.page[end].life[0], life);
@@ -940,11 +939,6 @@ TEST(fd_and_arm_of_a_poisoned_handle_answer_ebadmsg) {
 }
 
 /* ---- Words that nobody needs to believe ---------------------------------------------------- */
-
-static uint64_t any_garbage(void) {
-    static const uint64_t extremes[] = {0, 1, 2, UINT64_MAX, UINT64_MAX - 1, (uint64_t)1 << 63};
-    return check_below(2) == 0 ? check_random() : extremes[check_below(6)];
-}
 
 /* All that an end writes, but for its cursor and its life. */
 static void scribble(struct world *world, enum shmq_end end) {

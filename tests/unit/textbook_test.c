@@ -3,32 +3,21 @@
 #include "check.h"
 
 #include <fcntl.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "layout.h"
 #include "notifiers.h"
 #include "shmq.h"
 
-static shmq *enter(const char *name, enum shmq_end end) {
-    const struct shmq_attr attr = {.capacity = 4096, .notify = notifier_now->kind, .flags = SHMQ_EPHEMERAL};
-    shmq *q;
-    CHECK(shmq_open(&q, name, end, O_CREAT, &attr) == 0);
-    return q;
-}
-
-static void leave(shmq *q) { CHECK(shmq_close(q) == 0); }
-
-static bool exists(const char *name) { return access(check_path(name), F_OK) == 0; }
+static shmq *enter_ephemeral(const char *name, enum shmq_end end) { return enter(name, end, SHMQ_EPHEMERAL); }
 
 /* The sample: strcpy(shared, argv[1]), whatever its length. */
 TEST_NOTIFIERS(overflow_by_strcpy) {
-    shmq *producer = enter(name, SHMQ_PRODUCER), *consumer = enter(name, SHMQ_CONSUMER);
+    shmq *producer = enter_ephemeral(name, SHMQ_PRODUCER), *consumer = enter_ephemeral(name, SHMQ_CONSUMER);
     char text[8192], got[4096];
     memset(text, 'A', sizeof text);
     text[sizeof text - 1] = '\0';
@@ -67,7 +56,7 @@ struct visit {
 
 static void send_hello(void *argument) {
     struct visit *visit = argument;
-    shmq *producer = enter(visit->name, SHMQ_PRODUCER);
+    shmq *producer = enter_ephemeral(visit->name, SHMQ_PRODUCER);
     CHECK(shmq_send(producer, "hello", 6, -1) == 0);
     check_pass(&visit->inside);
     leave(producer);
@@ -84,10 +73,10 @@ TEST_NOTIFIERS(consumer_must_not_start_first) {
     struct visit *visit = check_shared(sizeof *visit);
     visit->name = name;
     for (int consumer_first = 0; consumer_first <= 1; consumer_first++) {
-        shmq *consumer = consumer_first ? enter(visit->name, SHMQ_CONSUMER) : NULL;
+        shmq *consumer = consumer_first ? enter_ephemeral(visit->name, SHMQ_CONSUMER) : NULL;
         pid_t producer = check_spawn(send_hello, visit);
         check_wait(&visit->inside, (uint32_t)consumer_first + 1);
-        if (!consumer_first) consumer = enter(visit->name, SHMQ_CONSUMER);
+        if (!consumer_first) consumer = enter_ephemeral(visit->name, SHMQ_CONSUMER);
         check_hello(consumer);
         check_join(producer);
         CHECK_FAILS(shmq_recv(consumer, NULL, 0, -1), EPIPE);
@@ -128,12 +117,12 @@ TEST_EVERYWHERE(race_between_creating_and_sizing) {
     pid_t child = check_spawn(observe, observer);
     check_wait(&observer->started, 1);
     for (int round = 0; round < check_scaled(1000); round++) {
-        leave(enter(name, SHMQ_CONSUMER));
+        leave(enter_ephemeral(name, SHMQ_CONSUMER));
         CHECK(!exists(name));
     }
     /* On a busy machine, go on until the two have met often enough. */
     for (int64_t until = check_now_ms() + 20000; observer->seen < 20 && check_now_ms() < until;)
-        leave(enter(name, SHMQ_CONSUMER));
+        leave(enter_ephemeral(name, SHMQ_CONSUMER));
     check_pass(&observer->stop);
     check_join(child);
     printf("        %llu looks, %llu at a queue\n", (unsigned long long)observer->looks,
@@ -143,7 +132,7 @@ TEST_EVERYWHERE(race_between_creating_and_sizing) {
 
 /* The sample: the producer sleeps two seconds before it unlinks, and hopes. */
 TEST_NOTIFIERS(sleep_before_unlink) {
-    shmq *producer = enter(name, SHMQ_PRODUCER), *consumer = enter(name, SHMQ_CONSUMER);
+    shmq *producer = enter_ephemeral(name, SHMQ_PRODUCER), *consumer = enter_ephemeral(name, SHMQ_CONSUMER);
     CHECK(shmq_send(producer, "hello", 6, 0) == 0);
     CHECK_FAILS(shmq_drain(producer, 0), EAGAIN); /* known, not hoped for */
     const int64_t start = check_now_ms();
@@ -156,40 +145,10 @@ TEST_NOTIFIERS(sleep_before_unlink) {
 
 static void sleep_for_ever(void *argument) {
     struct visit *visit = argument;
-    shmq *consumer = enter(visit->name, SHMQ_CONSUMER);
+    shmq *consumer = enter_ephemeral(visit->name, SHMQ_CONSUMER);
     check_pass(&visit->inside);
     (void)shmq_recv(consumer, NULL, 0, -1);
     check_fail(__FILE__, __LINE__, "was to be killed asleep");
-}
-
-static uint32_t items_count(const char *name) {
-    uint32_t count = 0;
-    int fd = open(check_path(name), O_RDONLY | O_CLOEXEC);
-    CHECK(fd >= 0);
-    CHECK(pread(fd, &count, sizeof count, PAGE_MEETING * 4096) == sizeof count);
-    CHECK(close(fd) == 0);
-    return count;
-}
-
-static bool is_asleep(int fd) {
-    uint64_t ticket = 0;
-    const off_t at = PAGE_CONSUMER * 4096 + (off_t)offsetof(struct end_page, ticket);
-    CHECK(pread(fd, &ticket, sizeof ticket, at) == sizeof ticket);
-    return ticket % 2 == 1;
-}
-
-/* It is stopped in its sleep, not on its way into it or out of it. */
-static void stop_when_asleep(const char *name, pid_t pid) {
-    int status, fd = open(check_path(name), O_RDONLY | O_CLOEXEC);
-    for (bool stopped = false; !stopped;) {
-        while (!is_asleep(fd))
-            sched_yield();
-        CHECK(kill(pid, SIGSTOP) == 0);
-        CHECK(waitpid(pid, &status, WUNTRACED) == pid && WIFSTOPPED(status));
-        stopped = is_asleep(fd);
-        if (!stopped) CHECK(kill(pid, SIGCONT) == 0);
-    }
-    CHECK(close(fd) == 0);
 }
 
 /* The sample: a semaphore that was posted and not waited for says "there is a message" to the next
@@ -199,13 +158,13 @@ TEST_EVERYWHERE(stale_semaphore_count_after_a_crash) {
     visit->name = name;
     pid_t child = check_spawn(sleep_for_ever, visit);
     check_wait(&visit->inside, 1);
-    stop_when_asleep(name, child);
-    shmq *producer = enter(name, SHMQ_PRODUCER);
+    stop_asleep(name, SHMQ_CONSUMER, child);
+    shmq *producer = enter_ephemeral(name, SHMQ_PRODUCER);
     for (int round = 0; round < 2; round++)
         CHECK(shmq_send(producer, "hello", 6, 0) == 0);
     check_kill(child);
     CHECK(items_count(name) > 0); /* posted, and nobody is left who would count it down */
-    shmq *consumer = enter(name, SHMQ_CONSUMER);
+    shmq *consumer = enter_ephemeral(name, SHMQ_CONSUMER);
     check_hello(consumer);
     check_hello(consumer);
     CHECK_FAILS(shmq_recv(consumer, NULL, 0, 0), EAGAIN); /* the cursors are the truth */
@@ -239,7 +198,7 @@ TEST_EVERYWHERE(mode_0666) {
 
 static void die_inside(void *argument) {
     struct visit *visit = argument;
-    shmq *producer = enter(visit->name, SHMQ_PRODUCER);
+    shmq *producer = enter_ephemeral(visit->name, SHMQ_PRODUCER);
     CHECK(shmq_send(producer, "hello", 6, 0) == 0);
     check_pass(&visit->inside);
     for (;;)
@@ -255,7 +214,7 @@ TEST_NOTIFIERS_EVERYWHERE(objects_left_behind) {
     check_wait(&visit->inside, 1);
     check_kill(child);
     CHECK(exists(name)); /* for it holds a message */
-    shmq *consumer = enter(name, SHMQ_CONSUMER);
+    shmq *consumer = enter_ephemeral(name, SHMQ_CONSUMER);
     check_hello(consumer);
     CHECK_FAILS(shmq_recv(consumer, NULL, 0, -1), EOWNERDEAD);
     leave(consumer);

@@ -2,12 +2,12 @@
  * moment. */
 #include "check.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ends.h"
 #include "handle.h"
 #include "notifiers.h"
 #include "stream.h"
@@ -25,15 +25,9 @@ struct flow {
     check_gate first_is_in;
 };
 
-static bool exists(const char *name) {
-    struct stat status;
-    return lstat(check_path(name), &status) == 0;
-}
-
-static shmq *enter(struct flow *flow, enum shmq_end end) {
-    shmq *q;
+static shmq *enter_flow(struct flow *flow, enum shmq_end end) {
     if (end != flow->first) check_wait(&flow->first_is_in, 1);
-    CHECK(shmq_open(&q, flow->name, end, O_CREAT, &flow->attr) == 0);
+    shmq *q = enter_as(flow->name, end, &flow->attr);
     if (end == flow->first) check_pass(&flow->first_is_in);
     return q;
 }
@@ -41,7 +35,7 @@ static shmq *enter(struct flow *flow, enum shmq_end end) {
 static void produce(void *argument) {
     struct flow *flow = argument;
     const int descriptors = check_descriptors(), mappings = check_mappings();
-    shmq *producer = enter(flow, SHMQ_PRODUCER);
+    shmq *producer = enter_flow(flow, SHMQ_PRODUCER);
     for (uint64_t number = 0; number < flow->messages; number++)
         if (!stream_send(producer, &flow->stream, number)) check_fail(__FILE__, __LINE__, "send: %s", strerror(errno));
     CHECK(shmq_close(producer) == 0);
@@ -50,7 +44,7 @@ static void produce(void *argument) {
 }
 
 static void consume(struct flow *flow) {
-    shmq *consumer = enter(flow, SHMQ_CONSUMER);
+    shmq *consumer = enter_flow(flow, SHMQ_CONSUMER);
     uint64_t number = 0;
     while (stream_take(consumer, &flow->stream, number))
         number++;
@@ -135,8 +129,7 @@ static void pass_time(uint64_t turns) {
 static void send_at_the_last_moment(void *argument) {
     struct duel *duel = argument;
     uint64_t turns = 100;
-    shmq *producer;
-    CHECK(shmq_open(&producer, duel->name, SHMQ_PRODUCER, O_CREAT, &duel->attr) == 0);
+    shmq *producer = enter_as(duel->name, SHMQ_PRODUCER, &duel->attr);
     for (int number = 0; number < last_moments(); number++) {
         while (atomic_load(&duel->taken) != number)
             continue;
@@ -161,8 +154,7 @@ static void fight(const struct notifier_row *notifier) {
     duel->attr = (struct shmq_attr){4096, 512, notifier->kind, SHMQ_EPHEMERAL, 0};
     pid_t child = check_spawn(send_at_the_last_moment, duel);
     int number = 0, late = 0;
-    shmq *consumer;
-    CHECK(shmq_open(&consumer, duel->name, SHMQ_CONSUMER, O_CREAT, &duel->attr) == 0);
+    shmq *consumer = enter_as(duel->name, SHMQ_CONSUMER, &duel->attr);
     for (int wanted = 0; wanted < last_moments(); wanted++) {
         const int64_t start = check_now_ms();
         CHECK(shmq_recv(consumer, &number, sizeof number, -1) == sizeof number);

@@ -7,12 +7,12 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "ends.h"
 #include "handle.h"
-#include "checksum.h"
 #include "memory.h"
 #include "notifiers.h"
 
-enum { PAGE = 4096, LONGEST = 200 };
+enum { PAGE = 4096, LARGEST = 200 };
 
 static unsigned messages(void) { return (unsigned)check_scaled(60000); }
 
@@ -41,10 +41,6 @@ struct job {
     bool detour; /* the consumer leaves and comes again now and then */
 };
 
-/* Of two threads that wait for SIGURG the kernel wakes either, and the other's wait is cut short
- * as if by a handler. */
-static bool was_cut_short(void) { return errno == EINTR && notifier_now->kind == SHMQ_NOTIFY_SIGNAL; }
-
 /* After a failed wait of the producer: the consumer is on its detour and will come again. */
 static void await_return(const struct job *job) {
     if (was_cut_short()) return;
@@ -66,7 +62,7 @@ static void expect_cut_short(void) {
 }
 
 static void send_one(shmq *producer, const struct job *job, unsigned number) {
-    unsigned char buffer[LONGEST];
+    unsigned char buffer[LARGEST];
     const size_t length = length_of(number, job->longest);
     if (job->zero_copy) {
         unsigned char *room;
@@ -82,7 +78,7 @@ static void send_one(shmq *producer, const struct job *job, unsigned number) {
 }
 
 static void take_one(shmq *consumer, const struct job *job, unsigned number) {
-    unsigned char buffer[LONGEST];
+    unsigned char buffer[LARGEST];
     const size_t wanted = length_of(number, job->longest);
     if (job->zero_copy) {
         size_t length;
@@ -140,7 +136,7 @@ static bool would_stop_everybody(void) {
 static void run(size_t capacity, bool zero_copy, bool detour) {
     if (would_stop_everybody()) return;
     struct memory memory = memory_new(notifier_now->kind, capacity, 0, check_random());
-    const size_t longest = capacity / 2 < LONGEST ? capacity / 2 : LONGEST;
+    const size_t longest = capacity / 2 < LARGEST ? capacity / 2 : LARGEST;
     struct job job = {&memory.region, longest, zero_copy, detour};
     pthread_t producer;
     CHECK(pthread_create(&producer, NULL, produce, &job) == 0);
@@ -250,7 +246,7 @@ static void run_party(unsigned flags) {
 TEST_NOTIFIERS(many_threads_share_one_mapping) { run_party(0); }
 
 TEST(many_threads_share_one_mapping_with_checksums) {
-    if (!CHECKSUM_BUILT) check_skip("xxhash.h is missing: no checksums are built");
+    need_checksums();
     run_party(SHMQ_CHECKSUM);
 }
 
