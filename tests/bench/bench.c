@@ -145,7 +145,7 @@ int main(int argc, char **argv) {
     const struct measure *measure = parse(argc, argv, &pair);
     pair.columns = measure->columns;
     pair.bytes = pair.peer->largest > 0 && pair.peer->largest < MESSAGE_BYTES ? pair.peer->largest : MESSAGE_BYTES;
-    pair_prepare_signals();
+    peers_prepare_signals();
     (void)alarm((unsigned)pair.limit_s + SURELY_S); /* should the watcher itself hang */
     enum outcome outcome = pair_run(&pair, measure->part);
     print_result(&pair, measure, outcome);

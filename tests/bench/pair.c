@@ -66,24 +66,6 @@ static void nap(void) {
     (void)nanosleep(&millisecond, NULL);
 }
 
-static void watched_signals(sigset_t *set) {
-    (void)sigemptyset(set);
-    (void)sigaddset(set, SIGINT);
-    (void)sigaddset(set, SIGTERM);
-    (void)sigaddset(set, SIGHUP);
-    (void)sigaddset(set, SIGCHLD);
-}
-
-/* The two block Ctrl-C as well: it reaches all three, and the parent ends them. */
-void pair_prepare_signals(void) {
-    sigset_t set;
-    watched_signals(&set);
-    (void)sigaddset(&set, SIGURG); /* shmq/signal takes it while it waits */
-    (void)sigprocmask(SIG_BLOCK, &set, NULL);
-    (void)signal(SIGPIPE, SIG_IGN);
-    (void)signal(SIGCHLD, SIG_DFL); /* whoever starts us may ignore it, and then there is none */
-}
-
 /* Hyperthreads of one core share what is measured here: the second process takes another core. */
 static bool same_core(int a, int b) {
     char siblings[2][64];
@@ -169,7 +151,7 @@ static enum outcome watch(struct pair *pair, pid_t children[2]) {
     int64_t until = now_ns() + (int64_t)(pair->limit_s * 1e9);
     sigset_t set;
     enum outcome outcome = MEASURED;
-    watched_signals(&set);
+    peers_watched_signals(&set);
     while (outcome == MEASURED && (children[0] > 0 || children[1] > 0)) {
         bool going = atomic_load(&board->go) != 0;
         if (!going && atomic_load(&board->opened) == 2) {

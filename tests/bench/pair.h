@@ -31,9 +31,6 @@ struct pair {
 /* What each of the two does; -1 with errno if it fails. */
 typedef int part(struct pair *pair, int who);
 
-/* To be called first, without threads: which signals this process and the two block or ignore. */
-void pair_prepare_signals(void);
-
 /* Runs both parts to the end, whatever that is. The samples stay until pair_free. */
 enum outcome pair_run(struct pair *pair, part *part);
 void pair_free(struct pair *pair);

@@ -1,11 +1,11 @@
-/* What the benchmark compares: a peer is one way to move messages from a process to another.
+/* What the benchmark and the scoreboard compare: a peer is one way to move messages from a process to another.
  *
  * A lane is one direction of a peer: one process sends, one receives. Its life:
  *
  *     make            once, in the process that then forks the two: what must exist before
  *     open            in each of the two, its own end; in either order
  *     send, receive   there
- *     close           in each of the two
+ *     close           in each of the two; and in a maker that lives on, which thereby lets go of its own part
  *     forget          in the maker: drops its descriptors and removes every name. From when both
  *                     ends are open; before, if all is called off. Again is harmless
  *
@@ -13,11 +13,12 @@
  *
  * Functions return 0 (receive: a length), or -1 with errno, which lane_why() says in words. A peer
  * that this machine or this build does not have fails make or open with ENOTSUP. They keep nothing
- * outside their lane, print nothing and do not exit. Two things are for the process to prepare,
- * before it has threads: SIGPIPE ignored, and SIGURG blocked for shmq/signal. */
+ * outside their lane, print nothing and do not exit. Which signals they want blocked or ignored is for the process to
+ * prepare: peers_prepare_signals. */
 #ifndef PEER_H
 #define PEER_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -27,6 +28,14 @@ enum peer_end { PEER_PRODUCER, PEER_CONSUMER };
 
 struct peer;
 
+/* Bytes of a shared object that hold something now. */
+struct spot {
+    char path[96];
+    off_t at;
+    size_t bytes;
+};
+enum { PEER_SPOTS = 12 };
+
 struct lane {
     const struct peer *peer;
     char name[64];  /* unguessable; a peer whose objects have names takes it for them */
@@ -34,12 +43,17 @@ struct lane {
     int fds[2];     /* the peer's own: indexed by enum peer_end, -1 if not open here */
     void *state;    /* the peer's own: a handle, or shared memory */
     uint32_t count; /* the peer's own */
+    /* To be set before make and open. */
+    size_t capacity; /* bytes that should fit, or about so many; 0: what users get by default */
+    bool careful;    /* with all that the peer has against damage, as somebody takes it who expects some */
 };
 
 struct peer {
     const char *name;
     size_t largest; /* bytes of a message; 0: whatever is asked here */
     bool single;    /* holds one message: the next may be sent only when it is received */
+    bool named;     /* open creates, or attaches by name: who comes first is all the same, and others may come later */
+    bool busy;      /* burns a core while it waits */
     unsigned kind;  /* the peer's own: which of its family */
     int (*make)(struct lane *lane);
     int (*open)(struct lane *lane, enum peer_end end);
@@ -48,15 +62,27 @@ struct peer {
     ssize_t (*receive)(struct lane *lane, void *buffer, size_t size, int timeout_ms);
     void (*close)(struct lane *lane);
     void (*forget)(struct lane *lane);
+    /* Where its shared objects lie and what of them is in use: header, cursors, unread messages. Returns how many, 0 if
+     * they are not to be found. NULL: a peer that keeps all of it in the kernel. */
+    size_t (*spots)(const struct lane *lane, struct spot spots[PEER_SPOTS]);
 };
 
 /* The rows of one file each; the last has no name. */
 extern const struct peer peers_shmq[], peers_pipe[], peers_unix[], peers_raw[];
 
+/* Rows that a program brings along, shown last; there need not be any. */
+extern const struct peer peers_brought[] __attribute__((weak));
+
 /* The peers in the order in which they are shown; NULL after the last. */
 const struct peer *peer_at(size_t index);
 /* NULL if there is none of that name. */
 const struct peer *peer_named(const char *name);
+
+/* To be called first, without threads. Blocks what peers want blocked, and what a parent waits for: Ctrl-C reaches the
+ * children too, and it is the parent that ends them. */
+void peers_prepare_signals(void);
+/* What a parent waits for: Ctrl-C and the like, and a child's end. */
+void peers_watched_signals(sigset_t *set);
 
 /* A lane that is not made yet. name must be unguessable, and no longer than lane.name. */
 void lane_init(struct lane *lane, const struct peer *peer, const char *name);

@@ -11,6 +11,7 @@ static int pipe_make(struct lane *lane) {
     if (pipe2(ends, O_CLOEXEC) != 0) return -1;
     lane->fds[PEER_CONSUMER] = ends[0];
     lane->fds[PEER_PRODUCER] = ends[1];
+    if (lane->capacity > 0) (void)fcntl(ends[1], F_SETPIPE_SZ, (int)lane->capacity); /* or as many as it gives */
     return 0;
 }
 

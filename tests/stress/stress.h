@@ -19,6 +19,7 @@
 #include <sys/types.h>
 
 #include "memory.h"
+#include "mix.h"
 #include "shmq.h"
 
 enum {
@@ -80,15 +81,6 @@ static inline void put(_Atomic uint64_t *word, uint64_t value) {
 static inline void add(_Atomic uint64_t *word, uint64_t more) {
     atomic_fetch_add_explicit(word, more, memory_order_relaxed);
 }
-
-static inline uint64_t mix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
-/* The next random number of this state (splitmix64). */
-static inline uint64_t random_of(uint64_t *state) { return mix(*state += 0x9e3779b97f4a7c15u); }
 
 /* ---- scenario.c ---- */
 

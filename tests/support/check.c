@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "layout.h"
+#include "mix.h"
 
 #if defined __has_feature /* clang's; gcc has no MemorySanitizer */
 #if __has_feature(memory_sanitizer)
@@ -76,13 +77,7 @@ void check_skip(const char *format, ...) {
     _exit(CHECK_SKIPPED);
 }
 
-uint64_t check_random(void) /* splitmix64 */
-{
-    uint64_t z = (state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
+uint64_t check_random(void) { return random_of(&state); }
 
 uint64_t check_below(uint64_t bound) { return check_random() % bound; }
 

@@ -4,12 +4,7 @@
 #include <string.h>
 
 #include "check.h"
-
-static uint64_t mix(uint64_t z) {
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
+#include "mix.h"
 
 static uint64_t origin(const struct stream *stream, uint64_t number) {
     return mix(stream->seed + (number + 1) * 0x9e3779b97f4a7c15u);
@@ -19,17 +14,19 @@ static uint64_t origin(const struct stream *stream, uint64_t number) {
 static size_t length_of(const struct stream *stream, uint64_t number) {
     const uint64_t random = origin(stream, number), choice = random % 1024;
     size_t bound = choice < 512 ? 16 : choice < 960 ? 64 : choice < 1023 ? 512 : STREAM_LONGEST;
+    if (bound < stream->shortest) bound = stream->shortest;
     if (bound > stream->longest) bound = stream->longest;
     return stream->shortest + (size_t)(random >> 32) % (bound - stream->shortest + 1);
 }
 
-static void write_message(const struct stream *stream, uint64_t number, unsigned char *to) {
+size_t stream_write(const struct stream *stream, uint64_t number, unsigned char *to) {
     const size_t length = length_of(stream, number);
     const uint64_t first = origin(stream, number);
     for (size_t at = 0; at < length; at += 8) {
         const uint64_t word = mix(first + at);
         memcpy(to + at, &word, length - at < 8 ? length - at : 8);
     }
+    return length;
 }
 
 bool stream_is(const struct stream *stream, uint64_t number, const unsigned char *bytes, size_t length) {
@@ -44,15 +41,12 @@ bool stream_is(const struct stream *stream, uint64_t number, const unsigned char
 
 bool stream_send(shmq *producer, const struct stream *stream, uint64_t number) {
     static unsigned char buffer[STREAM_LONGEST];
+    if (!stream->zero_copy) return shmq_send(producer, buffer, stream_write(stream, number, buffer), -1) == 0;
     const size_t length = length_of(stream, number);
-    if (!stream->zero_copy) {
-        write_message(stream, number, buffer);
-        return shmq_send(producer, buffer, length, -1) == 0;
-    }
     const size_t spare = number % 3 == 0 ? stream->longest - length : 0;
     unsigned char *room = shmq_reserve(producer, length + (spare < 50 ? spare : 50), -1);
     if (room == NULL) return false;
-    write_message(stream, number, room);
+    (void)stream_write(stream, number, room);
     CHECK(shmq_commit(producer, length) == 0);
     return true;
 }
