@@ -60,7 +60,8 @@ class Bench:
             self.child = subprocess.Popen([self.path, *map(str, arguments)], stdin=subprocess.DEVNULL,
                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         except OSError as error:
-            raise Failure(f"cannot run {self.path}: {error.strerror}. Build it: bazel build //tests/bench:bench")
+            raise Failure(f"cannot run {self.path}: {error.strerror}. Build it: "
+                          f"bazel build //tests/bench:{os.path.basename(self.path)}")
         if self.signal:  # it came before there was a child to end
             self.child.terminate()
         out, err = self.child.communicate()
@@ -442,14 +443,14 @@ def read_deaths(path):
     return deaths
 
 
-def write(path, text):
+def write(path, text, writer="ci/bench"):
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     except OSError as error:
         raise Failure(f"cannot write {path}: {error.strerror}")
-    print(f"ci/bench: wrote {path}", file=sys.stderr)
+    print(f"{writer}: wrote {path}", file=sys.stderr)
 
 
 def run(arguments):

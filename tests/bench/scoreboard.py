@@ -1,0 +1,339 @@
+#!/usr/bin/env python3
+"""Who survives what: what ci/scoreboard runs once //tests/bench:survival is built.
+
+A row is a peer, a column something that happens to its two ends or their memory, a cell many trials of it. The C program
+tries one cell; here they are put together, compared with what shmq promises, and reported. All peers get the same draws.
+"""
+
+import argparse
+import collections
+import datetime
+import json
+import os
+import re
+import secrets
+import shlex
+import signal
+import sys
+
+import run as bench
+
+REPORT = "docs/results/scoreboard.md"
+FAMILY = "shmq/"  # these rows promise something
+QUICK = 10  # so many times fewer trials
+SHOWN = 3  # failures of a cell that may fail
+
+COLUMNS = {  # name: the head of the table, in two lines
+    "kill_producer": ("producer", "killed"),
+    "kill_consumer": ("consumer", "killed"),
+    "start": ("both start", "at once"),
+    "truncate": ("object", "truncated"),
+    "full": ("/dev/shm", "full"),
+}
+DAMAGE = "corrupt"
+DAMAGE_HEADS = {"crash": "crash", "hang": "hang", "silent": "silent", "error": "error", "well": "unharmed"}
+
+# Where src/shmq.h promises nothing.
+DEATHS = "the death of one end may hang the other"
+TRUST = "for ends that trust each other: libc believes what stands in its objects"
+EXCUSED = {
+    ("shmq/cond", "kill_producer"): DEATHS,
+    ("shmq/cond", "kill_consumer"): DEATHS,
+    ("shmq/cond", "truncate"): DEATHS,
+    ("shmq/cond", DAMAGE): TRUST,
+    ("shmq/named", DAMAGE): TRUST,
+}
+
+COST_S = {"kill_producer": 7e-3, "kill_consumer": 7e-3, "start": 1e-3, "truncate": 0.012, "full": 0.01, "corrupt": 5e-3}
+SLOW = {"shmq/spin": 7, "shmq/cond": 36}  # burns the cores; hangs
+
+
+# --- trying ----------------------------------------------------------------------------------------------------------
+
+
+class Progress(bench.Progress):
+    """Where nobody looks, a line for each peer."""
+
+    def __init__(self, jobs, trials):
+        self.peers = list(dict.fromkeys(peer for _, peer in jobs))
+        self.told = None
+        super().__init__(jobs, 1, trials)
+
+    def cost(self, job):
+        column, peer = job
+        return 0.05 + COST_S[column] * self.sizes[column] * SLOW.get(peer, 1)
+
+    def begin(self, _number, job):
+        column, peer = job
+        where = f"{peer} ({self.peers.index(peer) + 1} of {len(self.peers)})"
+        minutes, seconds = divmod(round(self.left()), 60)
+        if self.live:
+            print(f"\r\x1b[K{minutes}:{seconds:02} left: {where}: {column}"[:79], end="", file=sys.stderr, flush=True)
+        elif peer != self.told:
+            print(f"{where}, about {minutes}:{seconds:02} left", file=sys.stderr, flush=True)
+        self.told = peer
+
+
+def parse_cell(out):
+    """{trials, counts, worst_ms, failures: [(verdict, what, command)]} or {absent: reason}; None if it is neither."""
+    failures = [(what.split(": ")[1], what, command) for what, command in
+                re.findall(r"^FAILED \S+ \S+ (trial .*)\n  to reproduce: (.*)$", out, re.MULTILINE)]
+    if match := re.search(r"^absent: column=\S+ peer=\S+: (.*)$", out, re.MULTILINE):
+        return {"absent": match[1]}
+    if not (match := re.search(r"^total: column=\S+ peer=\S+ (.*)$", out, re.MULTILINE)):
+        return None
+    counts = {key: int(value) for key, value in (word.split("=", 1) for word in match[1].split())}
+    return {"trials": counts.pop("trials"), "worst_ms": counts.pop("worst_ms"), "counts": counts, "failures": failures}
+
+
+def try_all(program, peers, trials, seed):
+    """{peer: {column: cell}}"""
+    jobs = [(column, peer) for peer in peers for column in trials]
+    progress = Progress(jobs, trials)
+    cells = {peer: {} for peer in peers}
+    try:
+        for column, peer in jobs:
+            progress.begin(1, (column, peer))
+            status, out, err = program.run(column, peer, "--seed", seed, "--trials", trials[column])
+            cell = parse_cell(out)
+            if cell is None:
+                raise bench.Failure(f"survival {column} {peer} ended with {status}: {err.strip() or out.strip()}")
+            cells[peer][column] = cell
+            progress.end((column, peer))
+    finally:
+        progress.close()
+    return cells
+
+
+# --- judging ---------------------------------------------------------------------------------------------------------
+
+
+def bad(cell):
+    """{verdict: how many} of what failed, the most first; what fails in a column is the C program's to say."""
+    return dict(collections.Counter(failure[0] for failure in cell.get("failures", [])).most_common())
+
+
+def missed(cells):
+    """The (peer, column) in which shmq does not keep its word."""
+    return [(peer, column) for peer, row in cells.items() for column, cell in row.items()
+            if peer.startswith(FAMILY) and (peer, column) not in EXCUSED and bad(cell)]
+
+
+def excuses(cells):
+    """Of those that were needed: [(peer, column, why)]."""
+    return [(peer, column, why) for (peer, column), why in EXCUSED.items()
+            if bad(cells.get(peer, {}).get(column, {}))]
+
+
+# --- showing ---------------------------------------------------------------------------------------------------------
+
+
+def short_cell(cell):
+    """At most 13 characters."""
+    if "absent" in cell:
+        return "-"
+    failed = bad(cell)
+    good = str(cell["trials"] - sum(failed.values()))
+    if not failed:
+        return good
+    word, count = next(iter(failed.items()))
+    return f"{good}, {count} {word}{'+' if len(failed) > 1 else ''}"
+
+
+def long_cell(cell):
+    if "absent" in cell:
+        return "-"
+    failed = bad(cell)
+    good = str(cell["trials"] - sum(failed.values()))
+    return f"{good} ({', '.join(f'{count} {word}' for word, count in failed.items())})" if failed else good
+
+
+def damage_cells(cell):
+    return [str(cell["counts"][word]) if "counts" in cell else "-" for word in DAMAGE_HEADS]
+
+
+def text_table(result):
+    heads = [*zip(*COLUMNS.values()), [f"× {result['trials'][column]}" for column in COLUMNS]]
+    lines = [" " * 12 + "".join(f"{word:>13}" for word in line) for line in heads]
+    for peer, row in result["cells"].items():
+        lines.append(f"{peer:12}" + "".join(f"{short_cell(row[column]):>13}" for column in COLUMNS))
+    lines += ["", f"16 bytes damaged, × {result['trials'][DAMAGE]}",
+              " " * 12 + "".join(f"{head:>10}" for head in DAMAGE_HEADS.values())]
+    for peer, row in result["cells"].items():
+        lines.append(f"{peer:12}" + "".join(f"{word:>10}" for word in damage_cells(row[DAMAGE])))
+    return lines
+
+
+def failures_of(result):
+    """Lines: where nothing was promised some, and then all of those that are a shame, with their commands."""
+    shame, lines = missed(result["cells"]), []
+    cells = [(peer, column) for peer, row in result["cells"].items() for column in row]
+    for peer, column in [cell for cell in cells if cell not in shame] + shame:
+        failures = result["cells"][peer][column].get("failures", [])
+        shown = failures if (peer, column) in shame else failures[:SHOWN]
+        for _, what, command in shown:
+            lines += [f"{peer} {column} {what}", f"  to reproduce: {command}"]
+        if len(shown) < len(failures):
+            lines.append(f"{peer} {column}: {len(failures) - len(shown)} more")
+    return lines
+
+
+def text_report(result):
+    lines = [f"How often of so many times all was well, seed {result['seed']}.", "", *text_table(result)]
+    for peer, column, why in excuses(result["cells"]):
+        lines.append(f"{peer} {column}: {why}")
+    return "\n".join(lines + [""] + failures_of(result)).rstrip()
+
+
+EXPLANATION = """\
+Two processes, a producer and a consumer, joined by one peer; every message is told from every other and checked byte by
+byte. Each trial has a /dev/shm of its own, and all peers get the same draws. The peers are used as somebody would who
+expects the worst: `shmq` with `SHMQ_CHECKSUM` and `shmq_guard_sigbus`.
+
+* producer killed, consumer killed: `SIGKILL` at random, while both stream or while they open; then another one comes.
+  Well is: the survivor goes on, the newcomer attaches, every acknowledged message arrives exactly once, in order and with
+  its bytes, nobody waits for 10 s in vain, and nothing is left in /dev/shm at the end.
+* both start at once: each of two processes creates or attaches at the same instant, and a message must cross.
+* object truncated: to 0, while both run. Well is: each end is told by an error.
+* /dev/shm full: it is to be created where there is no room. Well is: `ENOSPC` at once, and nothing is left.
+* 16 bytes damaged: random bytes of all that is in use (header, cursors, the words beside them, unread messages) while
+  messages are unread; then the ends that are there go on, or new ones attach. Unharmed is a wholly right stream; error,
+  somebody was told; silent, a message was wrong, lost or repeated and nobody was told, or the stream ended before its
+  time as if that were its end.
+* `-`: it has nothing of the kind. A pipe and a pair of sockets are inherited, so nobody can come in the place of the
+  dead; and there is nothing that others could damage."""
+
+
+def markdown_report(result):
+    """docs/results/scoreboard.md."""
+    found, cells, trials = result["machine"], result["cells"], result["trials"]
+    lines = ["# Who survives what", "", "Written by the command below. What a kill strikes differs from run to run.", "",
+             f"    {result['command']}", "",
+             f"* commit: {result['commit']}",
+             f"* date: {result['date']}",
+             f"* machine: {found['processor']}, {found['cores']} cores{', virtual' if found['virtual'] else ''}; "
+             f"Linux {found['kernel']}; {found['libc']}", "",
+             EXPLANATION, "", "## How often all was well", "",
+             *bench.markdown_table([["", *(f"{' '.join(head)} × {trials[column]}" for column, head in COLUMNS.items())],
+                                    *([peer, *(long_cell(row[column]) for column in COLUMNS)]
+                                      for peer, row in cells.items())]), "",
+             f"## 16 bytes damaged, × {trials[DAMAGE]}", "",
+             *bench.markdown_table([["", *DAMAGE_HEADS.values()],
+                                    *([peer, *damage_cells(row[DAMAGE])] for peer, row in cells.items())])]
+    if excuses(cells):
+        lines += ["", "## Where nothing is promised", "",
+                  *(f"* `{peer}`, {column}: {why}" for peer, column, why in excuses(cells))]
+    shame = missed(cells)
+    if shame:
+        lines += ["", "## Where shmq does not keep its word", ""]
+        for peer, column in shame:
+            lines += [f"* `{peer}`, {column}, {what}: `{command}`" for _, what, command in cells[peer][column]["failures"]]
+    return "\n".join(lines) + "\n"
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+HELP = """\
+Kills, damages, truncates and starts two processes that exchange messages, many
+times, and counts who survives: each notifier of shmq, a pipe, a Unix socket.
+Each trial has a /dev/shm of its own; the machine's is not touched."""
+
+EXAMPLES = """\
+examples:
+  ci/scoreboard --quick              a first impression
+  ci/scoreboard                      all of it; about 4 minutes
+  ci/scoreboard shmq/sem pipe        these rows
+  ci/scoreboard --trials 1000 shmq   a family, for longer
+  ci/scoreboard --write              docs/results/scoreboard.md
+
+Each failure is followed by the command that repeats it. Exit status: 0 shmq
+keeps its word; 1 it does not, or something is missing. Ctrl-C leaves nothing."""
+
+
+def positive(text):
+    if not re.fullmatch(r"[1-9]\d{0,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of trials")
+    return int(text)
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(prog="ci/scoreboard", description=HELP, epilog=EXAMPLES,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("peers", metavar="PEER", nargs="*", help="only these; a family for all of it: shmq")
+    parser.add_argument("--list", action="store_true", help="print what peers there are, and end")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK} times fewer trials")
+    parser.add_argument("--trials", type=positive, metavar="N", help="so many in each cell")
+    parser.add_argument("--seed", type=int, help="of what is drawn; printed, to have it again")
+    parser.add_argument("--json", metavar="FILE", help="write all counts to FILE")
+    parser.add_argument("--write", action="store_true", help=f"write {REPORT}")
+    parser.add_argument("--survival", metavar="PATH", default="bazel-bin/tests/bench/survival",
+                        help="the program that tries (ci/scoreboard builds and names it)")
+    return parser.parse_args(arguments)
+
+
+def choose(wanted, there):
+    """The rows, in the table's order."""
+    unknown = [word for word in wanted if not any(peer == word or peer.startswith(word + "/") for peer in there)]
+    if unknown:
+        raise bench.Failure(f"no such peer: {' '.join(unknown)}\nThere are: {' '.join(there)}")
+    return [peer for peer in there
+            if not wanted or any(peer == word or peer.startswith(word + "/") for word in wanted)]
+
+
+def plan_trials(program, options):
+    """{column: how often}"""
+    defaults = dict(line.split() for line in program.run("--columns")[1].splitlines())
+    return {column: options.trials or max(1, int(defaults[column]) // (QUICK if options.quick else 1))
+            for column in (*COLUMNS, DAMAGE)}
+
+
+def command(arguments, seed):
+    """What to type for the same again: without what ci/scoreboard adds, with the seed."""
+    words = list(arguments)
+    if "--survival" in words:
+        del words[words.index("--survival"):words.index("--survival") + 2]
+    if not any(word.startswith("--seed") for word in words):
+        words[:0] = ["--seed", str(seed)]
+    return shlex.join(["ci/scoreboard", *words])
+
+
+def provenance():
+    """Of what and where: shared with ci/bench."""
+    return {"commit": bench.commit(), "machine": bench.machine(),
+            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
+
+
+def score(arguments):
+    options = parse(arguments)
+    program = bench.Bench(options.survival)
+    there = program.run("--list")[1].split()
+    if options.list:
+        print("\n".join(there))
+        return
+    peers = choose(options.peers, there)
+    trials = plan_trials(program, options)
+    seed = secrets.randbelow(2**32) if options.seed is None else options.seed
+    result = {"format": 1, "command": command(arguments, seed), **provenance(), "seed": seed, "trials": trials}
+    result["cells"] = try_all(program, peers, trials, seed)
+    print(text_report(result), flush=True)
+    if options.json:
+        bench.write(options.json, json.dumps(result, indent=1, ensure_ascii=False) + "\n", "ci/scoreboard")
+    if options.write:
+        bench.write(os.path.join(bench.ROOT, REPORT), markdown_report(result), "ci/scoreboard")
+    shame = missed(result["cells"])
+    if shame:
+        raise bench.Failure("not as promised, see above: " + ", ".join(" ".join(cell) for cell in shame))
+
+
+def main():
+    try:
+        score(sys.argv[1:])
+    except KeyboardInterrupt:
+        print("ci/scoreboard: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except bench.Failure as failure:
+        sys.exit(f"ci/scoreboard: {failure}")
+
+
+if __name__ == "__main__":
+    main()

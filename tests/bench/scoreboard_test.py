@@ -1,0 +1,209 @@
+"""Does the scoreboard tell good from bad? Few trials of every column for some peers that must do well, and for planted
+ones that must not; the reports, refusals, and what is left behind.
+
+    python3 tests/bench/scoreboard_test.py SURVIVAL SURVIVAL_PLANTED tests/bench/scoreboard.py [unittest's arguments]
+"""
+
+import json
+import os
+import re
+import shlex
+import signal
+import sys
+import unittest
+
+import bench_test
+from bench_test import INTERRUPTED, SHM, USAGE
+
+SURVIVAL, PLANTED, SCOREBOARD = "", "", ""
+scoreboard = None  # scoreboard.py as a module
+
+TRIALS = 16
+GOOD = ["shmq/sem", "shmq/fifo", "shmq/lock"]
+VERDICT = {"kill_producer": "well", "kill_consumer": "well", "start": "well", "truncate": "error", "full": "no_space"}
+FAULTS = {"loses": "silent", "repeats": "silent", "garbles": "silent", "litters": "litter"}
+# What damage must never do. Not yet: that the stream seems to end, or the other end to have left long ago, when an end's
+# life word turns even; one trial in three hundred is so.
+WRONG = r"wrong bytes|came again|before its time|after the last"
+
+
+class Case(bench_test.Case):
+    def survival(self, program, *arguments):
+        status, out, err = self.finish(self.start(program, *arguments))
+        if "no namespaces here" in out:
+            self.skipTest("needs namespaces")
+        return status, out, err
+
+    def score(self, *arguments):
+        """Exit status, output, and the JSON."""
+        path = os.path.join(self.directory, "all.json")
+        status, out, err = self.finish(self.start(sys.executable, SCOREBOARD, "--survival", SURVIVAL, "--json", path,
+                                                  *arguments))
+        self.assertNotIn("Traceback", err)
+        if "no namespaces here" in out + err:
+            self.skipTest("needs namespaces")
+        with open(path, encoding="utf-8") as file:
+            return status, out, err, json.load(file)
+
+    def counts(self, program, column, peer, *arguments):
+        out = self.survival(program, column, peer, "--trials", str(TRIALS), *arguments)[1]
+        cell = scoreboard.parse_cell(out)
+        self.assertEqual(sum(cell["counts"].values()), TRIALS, out)
+        return cell["counts"], out
+
+
+class Verdicts(Case):
+    def test_good_peers_survive(self):
+        before = set(os.listdir(SHM))
+        status, out, err, result = self.score("--trials", str(TRIALS), *GOOD)
+        for peer in GOOD:
+            row = result["cells"][peer]
+            for column, verdict in VERDICT.items():
+                self.assertEqual(row[column]["counts"][verdict], TRIALS, (peer, column, out))
+            self.assertEqual(row["corrupt"]["counts"]["crash"], 0, out)
+            self.assertGreater(row["corrupt"]["counts"]["error"], TRIALS // 2, out)
+            self.assertNotRegex(str(row["corrupt"]["failures"]), WRONG)
+        self.assertEqual(status, 1 if scoreboard.missed(result["cells"]) else 0, err)
+        self.assertEqual([name for name in set(os.listdir(SHM)) - before if "survival" in name], [])
+
+    def test_a_pipe_has_no_one_in_the_place_of_the_dead(self):
+        status, out, _, result = self.score("--trials", "4", "pipe")
+        row = result["cells"]["pipe"]
+        self.assertEqual(status, 0)  # it has promised nothing
+        self.assertEqual(row["kill_producer"]["counts"]["error"], 4, out)
+        for column in ("start", "truncate", "full", "corrupt"):
+            self.assertIn("absent", row[column])
+
+    def test_a_naive_ring_looks_bad_in_every_column(self):
+        for column in (*VERDICT, "corrupt"):
+            counts, out = self.counts(PLANTED, column, "planted/naive", "--limit", "1")
+            self.assertGreater(counts["hang"] + counts["crash"], 0, out)
+            if column == "corrupt":
+                self.assertGreater(counts["silent"], 0, out)
+            if column in ("truncate", "full"):
+                self.assertIn("SIGBUS", out)
+
+    def test_each_planted_fault_is_noticed(self):
+        for fault, verdict in FAULTS.items():
+            for column in ("kill_producer", "kill_consumer"):
+                counts, out = self.counts(PLANTED, column, f"planted/{fault}", "--limit", "2")
+                self.assertGreater(counts[verdict], TRIALS // 2, out)
+
+    def test_a_failure_is_followed_by_the_command_that_repeats_it(self):
+        status, out, _ = self.survival(PLANTED, "kill_producer", "planted/loses", "--trials", "3", "--seed", "7")
+        commands = re.findall(r"^FAILED .*\n  to reproduce: (.*)$", out, re.MULTILINE)
+        self.assertEqual((status, len(commands)), (1, 3), out)
+        again = self.survival(*shlex.split(commands[-1]))
+        self.assertEqual(again[0], 1)
+        self.assertIn("to reproduce: " + commands[-1], again[1])
+
+
+class Commands(Case):
+    def test_wrong_usage(self):
+        for arguments in ([], ["start"], ["start", "smoke"], ["smoke", "pipe"], ["start", "pipe", "more"], ["--bogus"],
+                          ["start", "cache_line", "--trials", "0"], ["start", "pipe", "--seed", "x"],
+                          ["start", "pipe", "--limit", "nan"], ["start", "pipe", "--first", "-1"]):
+            status, out, err = self.survival(SURVIVAL, *arguments)
+            self.assertEqual((status, out), (USAGE, ""), arguments)
+            self.assertIn("Usage:", err)
+        status, out, err = self.survival(SURVIVAL, "--help")
+        self.assertEqual((status, err), (0, ""))
+        for word in (*VERDICT, "corrupt", "--seed", "--first", "--trials", "--limit"):
+            self.assertIn(word, out)
+
+    def test_refusals_and_help(self):
+        for arguments, words in ((["smoke"], "no such peer: smoke\nThere are: shmq/sem"),
+                                 (["cache_line"], "no such peer"),
+                                 (["--trials", "0"], "not a number of trials"),
+                                 (["--survival", self.directory + "/none"], "bazel build")):
+            status, out, err = self.finish(self.start(sys.executable, SCOREBOARD, "--survival", SURVIVAL, *arguments))
+            self.assertNotEqual(status, 0)
+            self.assertIn(words, err)
+            self.assertNotIn("Traceback", err)
+            self.assertEqual(out, "")
+        status, out, _ = self.finish(self.start(sys.executable, SCOREBOARD, "--help"))
+        self.assertEqual(status, 0)
+        for word in ("--quick", "--write", "--json", "--trials", "--seed", "PEER", "ci/scoreboard"):
+            self.assertIn(word, out)
+
+    def interrupt(self, everybody):
+        process = self.start(sys.executable, SCOREBOARD, "--survival", PLANTED, "planted/naive")
+        self.until(lambda: len(self.processes()) >= 5, "a trial runs")
+        (os.killpg if everybody else os.kill)(process.pid, signal.SIGINT)
+        return self.finish(process)
+
+    def test_interrupted_by_ctrl_c_it_leaves_nothing(self):
+        self.survival(SURVIVAL, "start", "shmq/sem", "--trials", "1")  # or skips
+        for everybody in (True, False):  # as a terminal does it, and as kill does
+            status, out, err = self.interrupt(everybody)
+            self.assertEqual((status, out), (INTERRUPTED + signal.SIGINT, ""))
+            self.assertIn("interrupted", err)
+            self.assertNotIn("Traceback", err)
+            self.until(lambda: not self.processes(), "all are gone")
+
+    def test_killed_it_takes_all_along(self):
+        self.survival(SURVIVAL, "start", "shmq/sem", "--trials", "1")  # or skips
+        process = self.start(PLANTED, "kill_producer", "planted/naive")
+        self.until(lambda: len(self.processes()) >= 4, "a trial runs")
+        process.kill()
+        self.until(lambda: not self.processes(), "all are gone")
+
+
+def cell(trials, failures=(), **counts):
+    return {"trials": trials, "worst_ms": 1, "counts": dict.fromkeys(scoreboard.DAMAGE_HEADS, 0) | counts,
+            "failures": [[verdict, f"trial {number}: {verdict}: so", f"survival --first {number}"]
+                         for number, verdict in enumerate(failures)]}
+
+
+class Reports(unittest.TestCase):
+    """scoreboard.py's functions, on counts that are known."""
+
+    def result(self):
+        absent = {"absent": "its ends are inherited"}
+        good = {column: cell(20) for column in VERDICT} | {"corrupt": cell(20, error=18, well=2)}
+        cells = {"shmq/sem": good, "shmq/lock": good | {"start": cell(20, ["hang"] * 2 + ["crash"])},
+                 "shmq/cond": good | {"kill_producer": cell(20, ["hang"] * 9)},
+                 "pipe": dict.fromkeys((*VERDICT, "corrupt"), absent) | {"kill_producer": cell(20, ["error"] * 20)}}
+        return {"seed": 1, "trials": dict.fromkeys((*VERDICT, "corrupt"), 20), "cells": cells, "command": "ci/scoreboard",
+                "commit": "0123-dirty", "date": "today", "machine": scoreboard.provenance()["machine"]}
+
+    def test_only_what_was_promised_is_missed(self):
+        self.assertEqual(scoreboard.missed(self.result()["cells"]), [("shmq/lock", "start")])
+        self.assertEqual([found[:2] for found in scoreboard.excuses(self.result()["cells"])],
+                         [("shmq/cond", "kill_producer")])
+
+    def test_terminal(self):
+        text = scoreboard.text_report(self.result())
+        lines = text.splitlines()
+        self.assertLessEqual(max(map(len, lines)), 80)
+        self.assertEqual([line for line in lines if line != line.rstrip()], [])
+        self.assertRegex(text, r"\nshmq/sem +20 +20 +20 +20 +20\n")
+        self.assertRegex(text, r"\nshmq/lock +20 +20 +17, 2 hang\+ ")
+        self.assertRegex(text, r"\nshmq/sem +0 +0 +0 +18 +2\n")
+        self.assertRegex(text, r"\npipe +0, 20 error +- ")
+        self.assertIn("pipe kill_producer: 17 more", text)
+        self.assertEqual(lines[-2:], ["shmq/lock start trial 2: crash: so", "  to reproduce: survival --first 2"])
+
+    def test_markdown(self):
+        text = scoreboard.markdown_report(self.result())
+        self.assertIn("    ci/scoreboard\n", text)
+        self.assertIn("0123-dirty", text)
+        self.assertIn("| shmq/lock | 20 | 20 | 17 (2 hang, 1 crash) | 20 | 20 |", text)
+        self.assertIn("| pipe | - | - | - | - | - |", text)
+        self.assertIn("* `shmq/lock`, start, trial 0: hang: so: `survival --first 0`", text)
+        for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+            self.assertEqual(len({line.count("|") for line in block.splitlines()}), 1, block)
+
+
+def main():
+    global SURVIVAL, PLANTED, SCOREBOARD, scoreboard
+    if len(sys.argv) < 4:
+        sys.exit("Usage: scoreboard_test.py SURVIVAL SURVIVAL_PLANTED SCOREBOARD [TEST]...")
+    SURVIVAL, PLANTED, SCOREBOARD = map(os.path.abspath, sys.argv[1:4])
+    import scoreboard as module
+    scoreboard = module
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]])
+
+
+if __name__ == "__main__":
+    main()
