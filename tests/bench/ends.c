@@ -100,8 +100,8 @@ static bool take_one(struct trial *trial, int64_t *next) {
     const struct stream *stream = &trial->stream;
     unsigned char letter[LONGEST];
     ssize_t got;
-    for (bool known = board->last != NEVER;
-         (got = trial->peer->receive(&trial->lane, letter, stream->longest, -1)) < 0; known = board->last != NEVER)
+    for (bool known = board->last != NEVER; (got = trial->peer->receive(&trial->lane, letter, stream->longest, -1)) < 0;
+         known = board->last != NEVER)
         if (!may_retry(trial, PEER_CONSUMER, *next, known)) return false;
     side_of(trial, PEER_CONSUMER)->told = 0;
     const bool skips = *next == board->doubt && stream_is(stream, (uint64_t)*next + 1, letter, (size_t)got);
@@ -185,7 +185,7 @@ static void report_refusal(const struct trial *trial, enum peer_end end) {
     side_of(trial, end)->refused = 1;
 }
 
-_Noreturn void end_run(struct trial *trial, enum peer_end end, body *body) {
+_Noreturn void end_run(struct trial *trial, enum peer_end end, body *does) {
     const struct peer *peer = trial->peer;
     trial->board->here++;
     while (trial->board->go == 0)
@@ -193,7 +193,7 @@ _Noreturn void end_run(struct trial *trial, enum peer_end end, body *body) {
     burn(trial->delay_us[end]);
     if (peer->open(&trial->lane, end) == 0) {
         side_of(trial, end)->opened = 1;
-        body(trial);
+        does(trial);
         peer->close(&trial->lane);
     } else {
         report_refusal(trial, end);

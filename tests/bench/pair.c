@@ -86,7 +86,7 @@ static void choose_cores(struct pair *pair) {
     pair->core_count = 0;
     if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
     for (int core = 0; core < CPU_SETSIZE && pair->core_count < 2; core++)
-        if (CPU_ISSET(core, &allowed) && (pair->core_count == 0 || !same_core(pair->cores[0], core)))
+        if (CPU_ISSET((size_t)core, &allowed) && (pair->core_count == 0 || !same_core(pair->cores[0], core)))
             pair->cores[pair->core_count++] = core;
 }
 
@@ -94,7 +94,7 @@ static void pin(const struct pair *pair, int who) {
     cpu_set_t set;
     if (pair->core_count < 2) return;
     CPU_ZERO(&set);
-    CPU_SET(pair->cores[who], &set);
+    CPU_SET((size_t)pair->cores[who], &set);
     (void)sched_setaffinity(0, sizeof set, &set);
 }
 
@@ -107,7 +107,7 @@ static enum outcome open_ends(struct pair *pair, int who) {
 }
 
 /* One of the two, from fork to exit. Neither closes before both are done. */
-_Noreturn static void measure(struct pair *pair, int who, pid_t parent, part *part) {
+_Noreturn static void measure(struct pair *pair, int who, pid_t parent, part *play) {
     struct board *board = pair->board;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) /* it died before it could be said */
@@ -117,7 +117,7 @@ _Noreturn static void measure(struct pair *pair, int who, pid_t parent, part *pa
     atomic_fetch_add(&board->opened, 1);
     while (atomic_load(&board->go) == 0)
         nap();
-    if (part(pair, who) != 0) {
+    if (play(pair, who) != 0) {
         (void)complain(pair, FAILED, "%s process: %s", who == 0 ? "first" : "second", strerror(errno));
         _exit(1);
     }
@@ -190,17 +190,17 @@ static enum outcome make_lanes(struct pair *pair) {
     return MEASURED;
 }
 
-static enum outcome start(struct pair *pair, part *part, pid_t children[2]) {
+static enum outcome start(struct pair *pair, part *play, pid_t children[2]) {
     pid_t parent = getpid();
     for (int who = 0; who < 2; who++) {
         children[who] = fork();
         if (children[who] < 0) return complain(pair, FAILED, "fork: %s", strerror(errno));
-        if (children[who] == 0) measure(pair, who, parent, part);
+        if (children[who] == 0) measure(pair, who, parent, play);
     }
     return MEASURED;
 }
 
-enum outcome pair_run(struct pair *pair, part *part) {
+enum outcome pair_run(struct pair *pair, part *play) {
     pid_t children[2] = {0, 0};
     void *board = mmap(NULL, board_size(pair), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (board == MAP_FAILED) {
@@ -211,7 +211,7 @@ enum outcome pair_run(struct pair *pair, part *part) {
     choose_cores(pair);
     name_lanes(pair);
     enum outcome outcome = make_lanes(pair);
-    if (outcome == MEASURED) outcome = start(pair, part, children);
+    if (outcome == MEASURED) outcome = start(pair, play, children);
     if (outcome == MEASURED) outcome = watch(pair, children);
     for (int i = 0; i < 2; i++)
         if (children[i] > 0) {

@@ -32,7 +32,7 @@ struct pair {
 typedef int part(struct pair *pair, int who);
 
 /* Runs both parts to the end, whatever that is. The samples stay until pair_free. */
-enum outcome pair_run(struct pair *pair, part *part);
+enum outcome pair_run(struct pair *pair, part *play);
 void pair_free(struct pair *pair);
 
 /* Why it is not MEASURED. */

@@ -86,7 +86,7 @@ class Verdicts(Case):
     def test_each_planted_fault_is_noticed(self):
         for fault, verdict in FAULTS.items():
             for column in ("kill_producer", "kill_consumer"):
-                counts, out = self.counts(PLANTED, column, f"planted/{fault}", "--limit", "2")
+                counts, out = self.counts(PLANTED, column, f"planted/{fault}")
                 self.assertGreater(counts[verdict], TRIALS // 2, out)
 
     def test_a_failure_is_followed_by_the_command_that_repeats_it(self):

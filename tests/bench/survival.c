@@ -248,8 +248,8 @@ int main(int argc, char **argv) {
     parse(argc, argv, &options);
     if (!options.order.column->suits(options.order.peer)) return print_absent(&options, options.order.column->unsuited);
     peers_prepare_signals();
-    struct outcome *outcomes = mmap(NULL, options.trials * sizeof *outcomes, PROT_READ | PROT_WRITE,
-                                    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct outcome *outcomes =
+        mmap(NULL, options.trials * sizeof *outcomes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (outcomes == MAP_FAILED) return perror("survival: memory"), FAILED;
     printf("seed %llu\n", (unsigned long long)options.order.seed);
     run(&options, outcomes, &counts);

@@ -79,8 +79,7 @@ static const char *find_litter(void) {
     DIR *directory = opendir(SHM);
     const char *found = NULL;
     for (struct dirent *entry; directory != NULL && found == NULL && (entry = readdir(directory)) != NULL;)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-            found = strcpy(name, entry->d_name);
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0) found = strcpy(name, entry->d_name);
     if (directory != NULL) (void)closedir(directory);
     return found;
 }
@@ -91,14 +90,17 @@ bool trial_make(struct trial *trial) {
     struct lane *lane = &trial->lane;
     if (trial->peer->make(lane) == 0) return true;
     const int error = errno;
-    trial_judge(trial, error == ENOTSUP ? ABSENT : error == ENOSPC ? NO_SPACE : TOLD, "make: %s",
-                lane_why(lane, error));
+    trial_judge(trial,
+                error == ENOTSUP  ? ABSENT
+                : error == ENOSPC ? NO_SPACE
+                                  : TOLD,
+                "make: %s", lane_why(lane, error));
     return false;
 }
 
 void trial_event(struct trial *trial) { trial->until_ms = check_now_ms() + trial->limit_ms; }
 
-void trial_start(struct trial *trial, enum peer_end end, body *body) {
+void trial_start(struct trial *trial, enum peer_end end, body *does) {
     const pid_t judge = getpid();
     struct side *side = &trial->board->sides[end];
     *side = (struct side){.verdict = WELL};
@@ -109,7 +111,7 @@ void trial_start(struct trial *trial, enum peer_end end, body *body) {
     if (child != 0) return;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != judge) _exit(1); /* it died before that could be said */
-    end_run(trial, end, body);
+    end_run(trial, end, does);
 }
 
 void trial_let_go(struct trial *trial) {
@@ -176,14 +178,14 @@ static bool tick(struct trial *trial) {
 bool side_opened(const struct side *side) { return side->opened != 0; }
 bool side_rests(const struct side *side) { return side->rests != 0; }
 
-static bool is_so(const struct trial *trial, state *state) {
+static bool is_so(const struct trial *trial, condition *holds) {
     for (enum peer_end end = PEER_PRODUCER; end <= PEER_CONSUMER; end++)
-        if (trial->pids[end] != 0 && !state(&trial->board->sides[end])) return false;
+        if (trial->pids[end] != 0 && !holds(&trial->board->sides[end])) return false;
     return true;
 }
 
-bool trial_await(struct trial *trial, state *state) {
-    while (!is_so(trial, state))
+bool trial_await(struct trial *trial, condition *holds) {
+    while (!is_so(trial, holds))
         if (!tick(trial)) return false;
     return true;
 }

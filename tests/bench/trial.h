@@ -117,15 +117,15 @@ void trial_judge(struct trial *trial, enum verdict verdict, const char *format, 
 bool trial_make(struct trial *trial);
 
 typedef void body(struct trial *trial);
-/* Starts an end, which opens, does what body says, and closes. */
-void trial_start(struct trial *trial, enum peer_end end, body *body);
+/* Starts an end, which opens, does that, and closes. */
+void trial_start(struct trial *trial, enum peer_end end, body *does);
 /* Lets both open at the same moment, as soon as they have started. */
 void trial_let_go(struct trial *trial);
 /* From now on the time of a hang counts anew. */
 void trial_event(struct trial *trial);
 /* Until this is true of both ends or of one; an end that has left counts. False: the verdict is clear. */
-typedef bool state(const struct side *side);
-bool trial_await(struct trial *trial, state *state);
+typedef bool condition(const struct side *side);
+bool trial_await(struct trial *trial, condition *holds);
 bool side_opened(const struct side *side);
 bool side_rests(const struct side *side);
 /* Kills and reaps it. */
@@ -135,8 +135,8 @@ void trial_finish(struct trial *trial);
 
 /* ---- ends.c ---- */
 
-/* In the end's process: opens, runs body, closes. */
-_Noreturn void end_run(struct trial *trial, enum peer_end end, body *body);
+/* In the end's process: opens, does that, closes. */
+_Noreturn void end_run(struct trial *trial, enum peer_end end, body *does);
 
 /* Bodies, from the message on that the board says is next. */
 void produce_all(struct trial *trial); /* until `last`, which `closing` sets */

@@ -36,7 +36,7 @@ LONG_FORMS = {
     "//tests/stress": "`ci/stress [--minutes N] [--sanitizer NAME]`",
     "//tests/canary": "`ci/planted`",
     "//tests/crash": "`bazel run //tests/crash`",
-    "//tests/bench": "`ci/bench`",
+    "//tests/bench": "`ci/bench`, `ci/scoreboard`",
 }
 
 
