@@ -22,8 +22,8 @@ TRIALS = 16
 GOOD = ["shmq/sem", "shmq/fifo", "shmq/lock"]
 VERDICT = {"kill_producer": "well", "kill_consumer": "well", "start": "well", "truncate": "error", "full": "no_space"}
 FAULTS = {"loses": "silent", "repeats": "silent", "garbles": "silent", "litters": "litter"}
-# What damage must never do. Not yet: that the stream seems to end, or the other end to have left long ago, when an end's
-# life word turns even; one trial in three hundred is so.
+# What damage must never do. That the stream seems to end, or the other end to have left long ago, is left to the long
+# form: once in some hundred trials an end's life word turns even, and it passes for closed.
 WRONG = r"wrong bytes|came again|before its time|after the last"
 
 

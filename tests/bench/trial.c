@@ -115,7 +115,7 @@ void trial_start(struct trial *trial, enum peer_end end, body *does) {
 }
 
 void trial_let_go(struct trial *trial) {
-    const uint32_t all = (trial->pids[PEER_PRODUCER] != 0) + (trial->pids[PEER_CONSUMER] != 0);
+    const uint32_t all = trial->pids[PEER_PRODUCER] != 0 && trial->pids[PEER_CONSUMER] != 0 ? 2 : 1;
     while (trial->board->here < all)
         trial_nap(50);
     trial->board->go = 1;
