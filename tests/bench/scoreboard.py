@@ -7,7 +7,6 @@ tries one cell; here they are put together, compared with what shmq promises, an
 
 import argparse
 import collections
-import datetime
 import json
 import os
 import re
@@ -16,7 +15,9 @@ import shlex
 import signal
 import sys
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 import run as bench
+from script import ROOT, Failure, origin
 
 REPORT = "docs/results/scoreboard.md"
 FAMILY = "shmq/"  # these rows promise something
@@ -97,7 +98,7 @@ def try_all(program, peers, trials, seed):
             status, out, err = program.run(column, peer, "--seed", seed, "--trials", trials[column])
             cell = parse_cell(out)
             if cell is None:
-                raise bench.Failure(f"survival {column} {peer} ended with {status}: {err.strip() or out.strip()}")
+                raise Failure(f"survival {column} {peer} ended with {status}: {err.strip() or out.strip()}")
             cells[peer][column] = cell
             progress.end((column, peer))
     finally:
@@ -268,7 +269,8 @@ def parse(arguments):
     parser.add_argument("--seed", type=int, help="of what is drawn; printed, to have it again")
     parser.add_argument("--json", metavar="FILE", help="write all counts to FILE")
     parser.add_argument("--write", action="store_true", help=f"write {REPORT}")
-    parser.add_argument("--survival", metavar="PATH", default="bazel-bin/tests/bench/survival",
+    parser.add_argument("--parse", action="store_true", help=argparse.SUPPRESS)  # nothing more: before anything is built
+    parser.add_argument("--survival", metavar="PATH", default=os.path.join(ROOT, "bazel-bin/tests/bench/survival"),
                         help="the program that tries (ci/scoreboard builds and names it)")
     return parser.parse_args(arguments)
 
@@ -277,7 +279,7 @@ def choose(wanted, there):
     """The rows, in the table's order."""
     unknown = [word for word in wanted if not any(peer == word or peer.startswith(word + "/") for peer in there)]
     if unknown:
-        raise bench.Failure(f"no such peer: {' '.join(unknown)}\nThere are: {' '.join(there)}")
+        raise Failure(f"no such peer: {' '.join(unknown)}\nThere are: {' '.join(there)}")
     return [peer for peer in there
             if not wanted or any(peer == word or peer.startswith(word + "/") for word in wanted)]
 
@@ -299,14 +301,10 @@ def command(arguments, seed):
     return shlex.join(["ci/scoreboard", *words])
 
 
-def provenance():
-    """Of what and where: shared with ci/bench."""
-    return {"commit": bench.commit(), "machine": bench.machine(),
-            "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
-
-
 def score(arguments):
     options = parse(arguments)
+    if options.parse:
+        return
     program = bench.Bench(options.survival)
     there = program.run("--list")[1].split()
     if options.list:
@@ -315,16 +313,16 @@ def score(arguments):
     peers = choose(options.peers, there)
     trials = plan_trials(program, options)
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
-    result = {"format": 1, "command": command(arguments, seed), **provenance(), "seed": seed, "trials": trials}
+    result = {"format": 1, "command": command(arguments, seed), **origin(), "seed": seed, "trials": trials}
     result["cells"] = try_all(program, peers, trials, seed)
     print(text_report(result), flush=True)
     if options.json:
         bench.write(options.json, json.dumps(result, indent=1, ensure_ascii=False) + "\n", "ci/scoreboard")
     if options.write:
-        bench.write(os.path.join(bench.ROOT, REPORT), markdown_report(result), "ci/scoreboard")
+        bench.write(os.path.join(ROOT, REPORT), markdown_report(result), "ci/scoreboard")
     shame = missed(result["cells"])
     if shame:
-        raise bench.Failure("not as promised, see above: " + ", ".join(" ".join(cell) for cell in shame))
+        raise Failure("not as promised, see above: " + ", ".join(" ".join(cell) for cell in shame))
 
 
 def main():
@@ -333,7 +331,7 @@ def main():
     except KeyboardInterrupt:
         print("ci/scoreboard: interrupted", file=sys.stderr)
         sys.exit(128 + signal.SIGINT)
-    except bench.Failure as failure:
+    except Failure as failure:
         sys.exit(f"ci/scoreboard: {failure}")
 
 

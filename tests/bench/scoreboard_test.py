@@ -1,7 +1,7 @@
 """Does the scoreboard tell good from bad? Few trials of every column for some peers that must do well, and for planted
 ones that must not; the reports, refusals, and what is left behind.
 
-    python3 tests/bench/scoreboard_test.py SURVIVAL SURVIVAL_PLANTED tests/bench/scoreboard.py [unittest's arguments]
+    python3 tests/bench/scoreboard_test.py SURVIVAL SURVIVAL_PLANTED [unittest's arguments]
 """
 
 import json
@@ -13,10 +13,10 @@ import sys
 import unittest
 
 import bench_test
+import scoreboard
 from bench_test import INTERRUPTED, SHM, USAGE
 
-SURVIVAL, PLANTED, SCOREBOARD = "", "", ""
-scoreboard = None  # scoreboard.py as a module
+SURVIVAL, PLANTED = "", ""
 
 TRIALS = 16
 GOOD = ["shmq/sem", "shmq/fifo", "shmq/lock"]
@@ -37,7 +37,7 @@ class Case(bench_test.Case):
     def score(self, *arguments):
         """Exit status, output, and the JSON."""
         path = os.path.join(self.directory, "all.json")
-        status, out, err = self.finish(self.start(sys.executable, SCOREBOARD, "--survival", SURVIVAL, "--json", path,
+        status, out, err = self.finish(self.start(sys.executable, scoreboard.__file__, "--survival", SURVIVAL, "--json", path,
                                                   *arguments))
         self.assertNotIn("Traceback", err)
         if "no namespaces here" in out + err:
@@ -116,18 +116,18 @@ class Commands(Case):
                                  (["cache_line"], "no such peer"),
                                  (["--trials", "0"], "not a number of trials"),
                                  (["--survival", self.directory + "/none"], "bazel build")):
-            status, out, err = self.finish(self.start(sys.executable, SCOREBOARD, "--survival", SURVIVAL, *arguments))
+            status, out, err = self.finish(self.start(sys.executable, scoreboard.__file__, "--survival", SURVIVAL, *arguments))
             self.assertNotEqual(status, 0)
             self.assertIn(words, err)
             self.assertNotIn("Traceback", err)
             self.assertEqual(out, "")
-        status, out, _ = self.finish(self.start(sys.executable, SCOREBOARD, "--help"))
+        status, out, _ = self.finish(self.start(sys.executable, scoreboard.__file__, "--help"))
         self.assertEqual(status, 0)
         for word in ("--quick", "--write", "--json", "--trials", "--seed", "PEER", "ci/scoreboard"):
             self.assertIn(word, out)
 
     def interrupt(self, everybody):
-        process = self.start(sys.executable, SCOREBOARD, "--survival", PLANTED, "planted/naive")
+        process = self.start(sys.executable, scoreboard.__file__, "--survival", PLANTED, "planted/naive")
         self.until(lambda: len(self.processes()) >= 5, "a trial runs")
         (os.killpg if everybody else os.kill)(process.pid, signal.SIGINT)
         return self.finish(process)
@@ -165,7 +165,7 @@ class Reports(unittest.TestCase):
                  "shmq/cond": good | {"kill_producer": cell(20, ["hang"] * 9)},
                  "pipe": dict.fromkeys((*VERDICT, "corrupt"), absent) | {"kill_producer": cell(20, ["error"] * 20)}}
         return {"seed": 1, "trials": dict.fromkeys((*VERDICT, "corrupt"), 20), "cells": cells, "command": "ci/scoreboard",
-                "commit": "0123-dirty", "date": "today", "machine": scoreboard.provenance()["machine"]}
+                "commit": "0123-dirty", "date": "today", "machine": scoreboard.origin()["machine"]}
 
     def test_only_what_was_promised_is_missed(self):
         self.assertEqual(scoreboard.missed(self.result()["cells"]), [("shmq/lock", "start")])
@@ -195,15 +195,8 @@ class Reports(unittest.TestCase):
             self.assertEqual(len({line.count("|") for line in block.splitlines()}), 1, block)
 
 
-def main():
-    global SURVIVAL, PLANTED, SCOREBOARD, scoreboard
-    if len(sys.argv) < 4:
-        sys.exit("Usage: scoreboard_test.py SURVIVAL SURVIVAL_PLANTED SCOREBOARD [TEST]...")
-    SURVIVAL, PLANTED, SCOREBOARD = map(os.path.abspath, sys.argv[1:4])
-    import scoreboard as module
-    scoreboard = module
-    unittest.main(argv=[sys.argv[0], *sys.argv[4:]])
-
-
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) < 3:
+        sys.exit("Usage: scoreboard_test.py SURVIVAL SURVIVAL_PLANTED [TEST]...")
+    SURVIVAL, PLANTED = os.path.abspath(sys.argv.pop(1)), os.path.abspath(sys.argv.pop(1))
+    unittest.main()

@@ -1,7 +1,6 @@
 #!/bin/bash
 # Starts a test in Python without Bazel's Python rules, which need a toolchain that is not everywhere.
-#   bench_test.sh bench_test.py BENCH [unittest's arguments]
-#   bench_test.sh scoreboard_test.py SURVIVAL SURVIVAL_PLANTED [unittest's arguments]
+#   python_test.sh X_test.py [what X_test.py takes]
 if ! command -v python3 >/dev/null; then
     echo "SKIP: needs python3"
     exit 0
