@@ -88,7 +88,8 @@ struct request {
 struct reply {
     int error; /* 0: all went well; else of the call that failed */
     uint32_t done;
-    bool torn; /* what was taken last is no message */
+    bool torn;     /* what was taken last is no message, */
+    size_t length; /* and so long */
     uint32_t numbers[MORE];
     struct shmq_stat stat;
     int64_t took_ms;
@@ -134,6 +135,8 @@ enum step { PLAIN, CALLED, SLEEPS };
 enum step trace_step(struct trace *trace);
 void trace_to(struct trace *trace, const struct point *point);
 void trace_kill(struct trace *trace);
+/* Lets go of it, wherever it is. */
+void trace_release(const struct trace *trace);
 /* By SIGSTOP, and lets go of it; SIGCONT makes it go on. */
 void trace_stop(struct trace *trace);
 

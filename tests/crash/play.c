@@ -78,6 +78,7 @@ static struct reply finish(const struct actor *actor, int limit_ms) {
     struct reply reply;
     if (!actor_end(actor, limit_ms, &reply))
         play_ends(HUNG, "the %s is in its call for over %d ms", actor->who, limit_ms);
+    if (reply.torn) play_ends(BAD, "the %s took a torn message after %u others", actor->who, reply.done);
     return reply;
 }
 

@@ -183,6 +183,16 @@ void trace_kill(struct trace *trace) {
         continue;
 }
 
+void trace_release(const struct trace *trace) {
+    int status = 0;
+    if (trace->now.asleep) {
+        (void)ptrace(PTRACE_INTERRUPT, trace->pid, NULL, NULL);
+        (void)waitpid(trace->pid, &status, __WALL);
+        check_stop(trace, status);
+    }
+    if (ptrace(PTRACE_DETACH, trace->pid, NULL, NULL) != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
+}
+
 void trace_stop(struct trace *trace) {
     int status = 0;
     (void)kill(trace->pid, SIGSTOP);
