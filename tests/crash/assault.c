@@ -352,7 +352,7 @@ static void strike_once(void) {
     const bool in_hands = operation == PEEK || operation == RESERVE;
     if (plan->scene.operation == CREATE) traces_note(result);
     hits_header = blow_hits_header(blow);
-    tears = blow_hits_ring(blow) && (!plan->checked || in_hands);
+    tears = in_hands ? blow_hits_ring(blow) || blow->harm == TRUNCATE : blow_hits_ring(blow) && !plan->checked;
     blow_strike(blow, object, check_path(result->name));
     note_instance();
 }

@@ -44,6 +44,20 @@ bool blow_parse(const char *text, struct blow *blow) {
     return *rest == '\0' && blow->at < OBJECT_BYTES;
 }
 
+/* ---- What it changes ----------------------------------------------------------------------- */
+
+bool blow_hits_header(const struct blow *blow) { return blow->harm != WRITE || blow->at < PAGE; }
+
+bool blow_hits_ring(const struct blow *blow) {
+    switch (blow->harm) {
+    case WRITE: return blow->at >= PAGE_RING * PAGE;
+    case TRUNCATE: return blow->at % PAGE != 0; /* else a page is there or not */
+    case REGROW:
+    case PUNCH: return true;
+    default: return false;
+    }
+}
+
 /* ---- Drawing ------------------------------------------------------------------------------- */
 
 /* The words of an end's page that mean something. */
@@ -63,7 +77,10 @@ static uint64_t draw_in_ring(uint64_t (*draw)(void)) {
 }
 
 static uint64_t draw_word(uint64_t (*draw)(void), bool spares_meeting) {
+    /* What decides most. */
+    static const uint64_t hot[] = {PAGE_PRODUCER * PAGE, PAGE_CONSUMER * PAGE, PAGE_RING * PAGE};
     const uint64_t choice = draw() % 10;
+    if (draw() % 4 == 0) return hot[draw() % (sizeof hot / sizeof hot[0])];
     if (choice == 0) return 8 * (draw() % (sizeof(struct header) / 8));
     if (choice <= 3) return draw_in_ring(draw);
     if (choice == 4 && !spares_meeting) return PAGE_MEETING * PAGE + 128 * (draw() % 2) + (draw() % 8 == 0 ? 4 : 0);

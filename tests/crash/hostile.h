@@ -37,8 +37,10 @@ bool blow_parse(const char *text, struct blow *blow);
 struct blow blow_draw(uint64_t (*draw)(void), bool spares_meeting, bool spares_object);
 void blow_strike(const struct blow *blow, int object, const char *path);
 
-static inline bool blow_hits_header(const struct blow *blow) { return blow->harm != WRITE || blow->at < 4096; }
-static inline bool blow_hits_ring(const struct blow *blow) { return blow->harm != WRITE || blow->at >= 4 * 4096; }
+/* Does it change what newcomers and those who unlink go by? */
+bool blow_hits_header(const struct blow *blow);
+/* Does it change bytes of the ring that can still be read? */
+bool blow_hits_ring(const struct blow *blow);
 
 /* ---- assault.c ---- */
 

@@ -183,12 +183,24 @@ void trace_kill(struct trace *trace) {
         continue;
 }
 
+/* Is the end of its step told already, and not yet heard? Nobody would catch it once we are gone. */
+static bool has_news(const struct trace *trace) {
+    siginfo_t news;
+    struct __ptrace_peeksiginfo_args first = {.nr = 1};
+    return ptrace(PTRACE_PEEKSIGINFO, trace->pid, &first, &news) > 0;
+}
+
 void trace_release(const struct trace *trace) {
     int status = 0;
     if (trace->now.asleep) {
         (void)ptrace(PTRACE_INTERRUPT, trace->pid, NULL, NULL);
         (void)waitpid(trace->pid, &status, __WALL);
         check_stop(trace, status);
+        if (has_news(trace)) {
+            let_run(trace, PTRACE_CONT);
+            (void)waitpid(trace->pid, &status, __WALL);
+            check_stop(trace, status);
+        }
     }
     if (ptrace(PTRACE_DETACH, trace->pid, NULL, NULL) != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
 }
