@@ -378,6 +378,7 @@ void assault_rehearse(const struct assault *of, struct result *into) {
         (void)trace_step(&trace);
     }
     into->instructions = trace.instructions;
+    traces_note(into);
     play_ends(GOOD, "%s", "");
 }
 
@@ -461,6 +462,13 @@ static void check_doorbells_of(const char *name, uint64_t instance) {
     }
 }
 
+static void sweep_first(const struct result *of) {
+    static struct result first;
+    first = *of;
+    first.instances[1] = 0;
+    traces_sweep(&first);
+}
+
 void assault_bystander(const struct assault *of, struct result *into) {
     static const enum shmq_notify honest[] = {SHMQ_NOTIFY_SEM, SHMQ_NOTIFY_NAMED, SHMQ_NOTIFY_FIFO};
     char other[sizeof into->name + 8];
@@ -470,6 +478,7 @@ void assault_bystander(const struct assault *of, struct result *into) {
     snprintf(other, sizeof other, "%s.other", into->name);
     shmq *bystander = open_queue(other, SHMQ_PRODUCER, notifier_now->kind);
     const struct header header = read_header(other);
+    into->instances[1] = header.instance; /* for who sweeps if this fails */
     for (size_t at = 0; at < sizeof honest / sizeof honest[0]; at++) {
         if (honest[at] != SHMQ_NOTIFY_SEM && honest[at] != notifier_now->kind) continue;
         shmq *q = open_queue(into->name, SHMQ_PRODUCER, honest[at]);
@@ -479,7 +488,7 @@ void assault_bystander(const struct assault *of, struct result *into) {
         if (shmq_close(q) != 0 || shmq_close(late) != 0) play_ends(BAD, "close: %s", name_of(errno));
         if (shmq_unlink(into->name) != 0) play_ends(BAD, "unlink: %s", name_of(errno));
         check_doorbells_of(other, header.instance);
-        traces_sweep(into); /* what nobody could know of any more */
+        sweep_first(into); /* what nobody could know of any more */
     }
     if (shmq_close(bystander) != 0 || shmq_unlink(other) != 0) play_ends(BAD, "the bystander: %s", name_of(errno));
     play_ends(GOOD, "%s", "");

@@ -92,9 +92,11 @@ void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off
 
 typedef void body(const struct assault *assault, struct result *result);
 
+/* Not by a process number: other tests are in other PID namespaces, and see the same /dev/shm. */
 static void make_name(struct result *result) {
-    static uint64_t serial;
-    snprintf(result->name, sizeof result->name, "/shmq-hostile.%d.%" PRIu64, (int)getpid(), ++serial);
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof random, 0) != sizeof random) abort();
+    snprintf(result->name, sizeof result->name, "/shmq-hostile.%016" PRIx64, random);
 }
 
 static void sweep(const struct result *result) {
@@ -102,6 +104,9 @@ static void sweep(const struct result *result) {
         notifier_now = &NOTIFIERS[row];
         traces_sweep(result);
     }
+    char other[sizeof result->name + 8]; /* the bystander's */
+    snprintf(other, sizeof other, "%s.other", check_path(result->name));
+    (void)unlink(other);
 }
 
 /* Runs it in a process group of its own, which ends with it, or when it hangs. */
