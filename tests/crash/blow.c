@@ -124,9 +124,10 @@ struct blow blow_draw(uint64_t (*draw)(void), bool spares_meeting, bool spares_o
 static void write_word(const struct blow *blow, int object) {
     const size_t bytes = blow->half ? 4 : 8;
     uint64_t word = 0;
-    if (blow->adds) (void)pread(object, &word, bytes, (off_t)blow->at);
+    const bool is_known = !blow->adds || pread(object, &word, bytes, (off_t)blow->at) == (ssize_t)bytes;
     word += blow->value;
-    if (pwrite(object, &word, bytes, (off_t)blow->at) != (ssize_t)bytes) play_ends(BAD, "cannot write to the object");
+    if (!is_known || pwrite(object, &word, bytes, (off_t)blow->at) != (ssize_t)bytes)
+        play_ends(BAD, "cannot write to the object");
 }
 
 static void replace(const char *path) {

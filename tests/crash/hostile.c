@@ -90,7 +90,7 @@ void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off
 
 /* ---- One trial ----------------------------------------------------------------------------- */
 
-typedef void body(const struct assault *assault, struct result *result);
+typedef void body(const struct assault *plan, struct result *result);
 
 /* Not by a process number: other tests are in other PID namespaces, and see the same /dev/shm. */
 static void make_name(struct result *result) {
@@ -110,7 +110,7 @@ static void sweep(const struct result *result) {
 }
 
 /* Runs it in a process group of its own, which ends with it, or when it hangs. */
-static void run(body *play, const struct assault *assault, struct result *result) {
+static void run(body *perform, const struct assault *assault, struct result *result) {
     struct point *const point = result->point;
     int status = 0;
     memset(result, 0, sizeof *result);
@@ -123,7 +123,7 @@ static void run(body *play, const struct assault *assault, struct result *result
     (void)setpgid(pid, pid);
     if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        play(assault, result);
+        perform(assault, result);
     }
     while (waitpid(pid, &status, WNOHANG) != pid) {
         if (interrupted || check_now_ms() > until_ms) (void)kill(pid, SIGKILL);
