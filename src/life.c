@@ -7,23 +7,25 @@
 
 /* Why the peer of this slot is not there: EPIPE it never came or closed, EOWNERDEAD it died; 0 it
  * is there, or on its way (and will ring). */
-static int absence(const struct shmq *q, unsigned slot, uint64_t *life) {
-    const shared_u64 *word = &q->peer->life[slot];
+static int absence(struct shmq *q, unsigned slot) {
+    const uint64_t last = q->seen_life[slot];
     /* L1: acquire, pairs with L2. Whoever sees a life closed also sees all that it published. */
-    *life = shared_load_acquire(word);
-    if (*life % 2 == 0) return EPIPE; /* whatever the lease says: dropped right after, or a successor's */
-    return lease_held(q->region.object, region_role(region_other(q->end)) + (int)slot, 1) ? 0 : EOWNERDEAD;
+    const uint64_t life = q->seen_life[slot] = shared_load_acquire(&q->peer->life[slot]);
+    /* Nobody came; or the life that we knew is closed, whatever the lease says: it is dropped right after, or a
+     * successor's. Any other even word under a lease is damage, or that of one that came and went in between. */
+    if (life % 2 == 0 && life == (last == 0 ? 0 : last + 1)) return EPIPE;
+    if (lease_held(q->region.object, region_role(region_other(q->end)) + (int)slot, 1)) return 0;
+    return life % 2 == 0 ? EPIPE : EOWNERDEAD;
 }
 
 void life_begin(struct shmq *q) {
     shared_u64 *own = &q->own->life[q->region.slot];
     /* Our own slot is ours alone since the lease was taken: relaxed load. */
     q->life = (shared_load(own) + 1) | 1;
-    for (unsigned slot = 0; slot < q->peer_slots; slot++)
-        if (q->end == SHMQ_CONSUMER)
-            q->old_life[slot] = shared_load(&q->own->end_seen[slot]); /* relaxed: no order needed */
-        else if (absence(q, slot, &q->old_life[slot]) == 0)
-            q->old_life[slot] = 0;
+    for (unsigned slot = 0; slot < q->peer_slots; slot++) {
+        q->old_life[slot] = absence(q, slot) == 0 ? 0 : q->seen_life[slot];
+        if (q->end == SHMQ_CONSUMER) q->old_life[slot] = shared_load(&q->own->end_seen[slot]); /* relaxed: no order */
+    }
     shared_store_release(own, q->life); /* L2 */
 }
 
@@ -36,7 +38,7 @@ void life_end(struct shmq *q) {
 int life_of_peer(struct shmq *q) {
     int gone = 0;
     for (unsigned slot = 0; slot < q->peer_slots; slot++) {
-        int why = absence(q, slot, &q->seen_life[slot]);
+        int why = absence(q, slot);
         if (why == 0) return q->gone = 0;
         if (q->seen_life[slot] != 0 && q->seen_life[slot] != q->old_life[slot] && gone != EOWNERDEAD) gone = why;
     }

@@ -321,7 +321,7 @@ static int remove_name(struct region *region, enum farewell why) {
     int result = check_name(region);
     if (result == 0 && is_over(region, why)) {
         remove_doorbells(region);
-        result = os_unlink(region->directory, region->name);
+        result = check_name(region) == 0 ? os_unlink(region->directory, region->name) : -1; /* however late, look */
     }
     lease_drop(region->object, LEASE_LIFE_CYCLE, 1);
     return result;

@@ -73,7 +73,7 @@ static void be_child(struct round *round, unsigned end, pid_t parent) {
     else
         end_run(round, end);
     CHECK_EQUAL(check_descriptors(), descriptors);
-    CHECK_EQUAL(traces_mappings(), 0);
+    CHECK_EQUAL(traces_mappings(round), 0);
     fflush(NULL);
     /* With the last checks of a sanitizer; which do not expect to be disturbed. */
     if (round->s.kill == 0 && round->s.stop == 0 && round->s.signals == 0) exit(0);
@@ -338,5 +338,5 @@ void round_run(struct round *round, const char *evidence, struct outcome *outcom
     count(&show);
     traces_sweep(round);
     if (!has_failed(&show) && check_descriptors() != descriptors) blame(&show, "the supervisor lost a descriptor");
-    if (!has_failed(&show) && traces_mappings() != 0) blame(&show, "the supervisor still maps a queue");
+    if (!has_failed(&show) && traces_mappings(round) != 0) blame(&show, "the supervisor still maps a queue");
 }

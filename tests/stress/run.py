@@ -43,6 +43,7 @@ SILENT_S = 300  # the program itself gives up sooner
 MOST_FAILURES = 10  # of a job, which then stops
 LOG_LINES = 2000
 SHM = "/dev/shm"
+STEM = "SHMQ_STRESS_STEM"  # in the environment of the program: what its names start with
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -164,11 +165,10 @@ def seed_of(seed, job):
     return int.from_bytes(hashlib.sha256(f"{seed}/{job}".encode()).digest()[:8], "little")
 
 
-def sweep(pid):
-    """Removes what a supervisor that was itself killed could not: its names hold its number."""
-    stem = f"shmq-stress.{pid}."
+def sweep(stem):
+    """Removes what a supervisor that was itself killed could not."""
     for name in os.listdir(SHM):
-        if name.startswith(stem):
+        if name.startswith(stem + "."):
             path = os.path.join(SHM, name)
             with open(path, "rb") as file:
                 header = file.read(0x30)
@@ -186,7 +186,7 @@ class Job:
         self.run, self.number, self.next = run, number, first
         self.seed = seed_of(run.state["seed"], number)
         self.totals, self.failures = empty_totals(), 0
-        self.process, self.log = None, collections.deque(maxlen=LOG_LINES)
+        self.process, self.stem, self.log = None, None, collections.deque(maxlen=LOG_LINES)
         self.partial, self.heard, self.told, self.over = "", 0.0, None, False
 
     def start(self, seconds):
@@ -194,9 +194,11 @@ class Job:
         command = [options.stress, "--seed", self.seed, "--first", self.next, "--seconds", f"{seconds:.3f}",
                    "--evidence", self.run.results.failures, "--tied"]
         command += ["--threads"] if options.sanitizer in THREADS else []
+        self.stem = f"{self.run.environment.get(STEM, 'shmq-stress')}.{secrets.token_hex(4)}"
+        environment = {**self.run.environment, STEM: self.stem}
         try:
             self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                            stderr=subprocess.PIPE, env=self.run.environment, start_new_session=True)
+                                            stderr=subprocess.PIPE, env=environment, start_new_session=True)
         except OSError as error:
             raise Failure(f"cannot run {options.stress}: {error.strerror}. ci/stress builds it")
         self.partial, self.told, self.begun = "", None, None
@@ -246,7 +248,7 @@ class Job:
         if self.partial:
             self.log.append(self.partial + "\n")
         if status != 0:
-            sweep(process.pid)
+            sweep(self.stem)
         if status == 0 or self.run.interrupted:
             return
         if self.begun is None:

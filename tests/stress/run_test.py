@@ -46,23 +46,17 @@ class Case(case.Case):
         super().setUp()
         self.results = self.directory + "/results"
         self.environment["TMPDIR"] = self.directory
+        self.environment[run.STEM] = self.mark
         self.environment.pop("TEST_TMPDIR", None)
-        self.pids = set()
 
     def tearDown(self):
         self.until(lambda: not self.processes(), "no process is left")
         self.assertEqual(self.names(), [])
 
-    def processes(self):
-        found = super().processes()
-        self.pids.update(found)
-        return found
-
     def names(self):
-        """What processes that we have seen have left: their numbers are in the names."""
-        stems = tuple(f"shmq-stress.{pid}." for pid in self.pids)
+        """What was left by those that were started here."""
         return [name for directory in (SHM, self.directory) for name in os.listdir(directory)
-                if name.startswith(stems) or name.startswith("shmq-stress-run.")]
+                if name.startswith((self.mark, "shmq-stress-run."))]
 
     def start_run(self, *arguments, stress=None, **more):
         return self.start(sys.executable, run.__file__, "--stress", stress or STRESS, "--results", self.results,
@@ -123,8 +117,7 @@ class Program(Case):
         process = self.start(STRESS, "--seed", "3", "--evidence", evidence, "--scenario",
                              "ms=100000 kill=0 stop=0 ephemeral=0 notifier=fifo place=shm producers=3 consumers=3")
         self.until(lambda: len(self.processes()) >= 3, "it is at work")
-        name = "shmq-stress.%d." % process.pid
-        self.until(lambda: any(found.startswith(name) for found in os.listdir(SHM)), "the queue is there")
+        self.until(self.names, "the queue is there")
         os.kill(self.children(process)[0], signal.SIGKILL)
         status, out, err = self.finish(process)
         self.assertEqual(status, 1, out + err)
@@ -161,7 +154,6 @@ class Runner(Case):
         for number, sends in ((signal.SIGINT, os.killpg), (signal.SIGTERM, os.kill)):
             process = self.start_run("--minutes", "60", "--jobs", "2", *(["--seed", "9", "--fresh"]))
             self.until(lambda: (self.state() or {"totals": {"rounds": 0}})["totals"]["rounds"] >= 2, "rounds are done")
-            self.processes()
             sends(process.pid, number)
             status, out, err = self.finish(process)
             self.assertEqual((status, err), (INTERRUPTED + number, ""))
@@ -182,7 +174,6 @@ class Runner(Case):
     def test_killed(self):
         process = self.start_run("--minutes", "60", "--jobs", "2", "--seed", "9")
         self.until(lambda: (self.state() or {"totals": {"rounds": 0}})["totals"]["rounds"] >= 1, "a round is done")
-        self.processes()
         process.kill()
         process.wait()
         self.until(lambda: not self.processes(), "its jobs are gone, too")

@@ -28,6 +28,7 @@ static const char HELP[] = "Usage: stress [OPTION]…\n"
                            "  --scenario 'KEY=VALUE …'   pin these; keys as every round's line shows them\n"
                            "  --tied            end with the process that started this one\n"
                            "  --evidence DIRECTORY       where to keep what tells of a failure\n"
+                           "SHMQ_STRESS_STEM in the environment: what the names of queues and directories start with.\n"
                            "Exit status: 0 all is proven, 1 a failure, 2 wrong arguments, 130 interrupted.\n";
 
 struct options {
@@ -147,15 +148,16 @@ static const char *choose(struct round *round) {
 
 static void name(struct round *round) {
     uint64_t random = 0;
-    const char *parent = getenv("TEST_TMPDIR");
+    const char *parent = getenv("TEST_TMPDIR"), *stem = getenv("SHMQ_STRESS_STEM");
     if (parent == NULL) parent = getenv("TMPDIR");
+    if (stem == NULL) stem = "shmq-stress";
     if (getrandom(&random, sizeof random, 0) != sizeof random) abort();
-    snprintf(round->directory, sizeof round->directory, "%s/shmq-stress.%d.%016llx", parent == NULL ? "/tmp" : parent,
-             (int)getpid(), (unsigned long long)random);
+    snprintf(round->directory, sizeof round->directory, "%s/%s.%016llx", parent == NULL ? "/tmp" : parent, stem,
+             (unsigned long long)random);
     if (round->s.place == A_FILE)
         snprintf(round->name, sizeof round->name, "%s/queue", round->directory);
     else
-        snprintf(round->name, sizeof round->name, "/shmq-stress.%d.%016llx", (int)getpid(), (unsigned long long)random);
+        snprintf(round->name, sizeof round->name, "/%s.%016llx", stem, (unsigned long long)random);
 }
 
 static int run_one(const struct options *options, uint32_t number, struct outcome *total) {

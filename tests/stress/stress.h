@@ -122,7 +122,7 @@ void traces_note_instance(struct round *round);
 /* What is left of the round's names, or NULL. */
 const char *traces_left(const struct round *round);
 /* Mappings of a queue that this process has. */
-int traces_mappings(void);
+int traces_mappings(const struct round *round);
 void traces_sweep(struct round *round);
 /* The state of these processes and a copy of the queue, into directory/<seed>-<round>; and in short to stderr. */
 void traces_keep(const struct round *round, const char *directory, const char *reason, const pid_t *pids, int count);

@@ -72,12 +72,12 @@ void traces_sweep(struct round *round) {
     rmdir(round->directory);
 }
 
-int traces_mappings(void) {
+int traces_mappings(const struct round *round) {
     int count = 0;
     char line[8192];
     FILE *maps = fopen("/proc/self/maps", "re");
     while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
-        count += strstr(line, "/shmq-stress.") != NULL || strstr(line, " /dev/shm/") != NULL;
+        count += strstr(line, round->directory) != NULL || strstr(line, " /dev/shm/") != NULL;
     if (maps != NULL) fclose(maps);
     return count;
 }

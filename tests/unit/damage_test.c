@@ -517,6 +517,38 @@ TEST(a_thousand_accidents_end_in_a_right_stream_or_ebadmsg) {
         check_join(pids[at]);
 }
 
+/* ---- Lives --------------------------------------------------------------------------------- */
+
+/* While its lease is held, an end whose life word was damaged is there; and that it goes is heard all the same. */
+static void damage_life(const char *name, enum shmq_end end, uint64_t word, bool attached_before) {
+    const enum shmq_end other = region_other(end);
+    const size_t life = offsetof(struct end_page, life);
+    shmq *damaged = enter(name, end, 0), *told = attached_before ? enter(name, other, 0) : NULL;
+    const int fd = open_object(name);
+    if (told != NULL) (void)(end == SHMQ_CONSUMER ? fill(told, 1) : recv_error(told, 0)); /* it has looked */
+    set_word(fd, end == SHMQ_PRODUCER ? PAGE_PRODUCER : PAGE_CONSUMER, life, word);
+    if (told == NULL) told = enter(name, other, 0);
+    if (end == SHMQ_CONSUMER) (void)fill(told, 1);
+    for (int look = 0; look < 3; look++)
+        CHECK_FAILS(pass_one(told, look), look == 0 ? EAGAIN : ETIMEDOUT);
+    leave(damaged);
+    CHECK_FAILS(pass_one(told, -1), EPIPE);
+    CHECK(close(fd) == 0);
+    leave(told);
+    remove_queue(name);
+}
+
+TEST_NOTIFIERS(a_life_word_that_turned_even_is_no_end_of_a_life) {
+    static const uint64_t words[] = {4, 100, 1 << 20, UINT64_MAX - 1}; /* the life is 1; 2 would be its end */
+    for (size_t row = 0; row < sizeof words / sizeof words[0]; row++)
+        for (int end = SHMQ_PRODUCER; end <= SHMQ_CONSUMER; end++)
+            for (int before = 0; before <= 1; before++) {
+                check_note("%s, life %llu, end %d, attached before %d", notifier_now->name,
+                           (unsigned long long)words[row], end, before);
+                damage_life(name, (enum shmq_end)end, words[row], before != 0);
+            }
+}
+
 /* ---- Checksums ----------------------------------------------------------------------------- */
 
 static void flip(int fd, size_t at, unsigned bit) {
