@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "handle.h"
 
 /* In the actor's process. */
 static const struct scene *scene;
@@ -39,9 +40,12 @@ static bool read_letter(const void *bytes, ssize_t length, uint32_t *number) {
 
 /* ---- Deeds --------------------------------------------------------------------------------- */
 
-static int open_end(enum shmq_end end, unsigned flags) {
-    const struct shmq_attr attr = {4096, LETTER, scene->notifier->kind, flags, 0};
-    return shmq_open(&q, queue, end, O_CREAT, &attr);
+static int open_end(const struct request *request, struct reply *reply) {
+    const struct shmq_attr attr = {4096, LETTER, scene->notifier->kind, request->flags, 0};
+    const int oflag = request->deed == FIND ? 0 : request->deed == MAKE ? O_CREAT | O_EXCL : O_CREAT;
+    if (shmq_open(&q, queue, request->end, oflag, &attr) != 0) return -1;
+    reply->instance = q->region.header.instance;
+    return 0;
 }
 
 static int give(const struct request *request, struct reply *reply) {
@@ -75,7 +79,9 @@ static int move(const struct request *request, struct reply *reply) {
 
 static int perform(const struct request *request, struct reply *reply) {
     switch (request->deed) {
-    case OPEN: return open_end(request->end, request->flags);
+    case OPEN:
+    case FIND:
+    case MAKE: return open_end(request, reply);
     case GIVE:
     case TAKE:
     case GIVE_IN_PLACE:
@@ -84,7 +90,7 @@ static int perform(const struct request *request, struct reply *reply) {
     case LOOK: return shmq_stat(q, &reply->stat);
     case SHUT: return shmq_close(q);
     case REMOVE: return shmq_unlink(queue);
-    case RESCUE: return open_end(request->end, request->flags) == 0 ? move(request, reply) : -1;
+    case RESCUE: return open_end(request, reply) == 0 ? move(request, reply) : -1;
     }
     return -1;
 }

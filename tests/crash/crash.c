@@ -19,8 +19,6 @@ enum {
     DONE,
     FAILED,
     USAGE,
-    JOBS = 10,         /* on one core: most of what they do is to wait */
-    LIMIT_MS = 30000,  /* of a whole trial */
     PROGRESS_MS = 200, /* between two progress lines */
     SHOWN = 3          /* failures of one scene */
 };
@@ -57,9 +55,8 @@ struct measure {
 };
 
 static const char *program;
-static volatile sig_atomic_t interrupted;
-static uint64_t serial, random_state;
 static bool at_terminal;
+static struct trial trials[JOBS]; /* by the number of its job */
 
 /* Of all. */
 static struct {
@@ -67,95 +64,19 @@ static struct {
     char reproduce[4096];
 } total;
 
-static void interrupt(int number) { interrupted = number; }
-
-static bool one_in(uint32_t count) /* splitmix64 */
-{
-    uint64_t z = (random_state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return count > 0 && (z ^ (z >> 31)) % count == 0;
-}
-
-/* ---- Jobs ---------------------------------------------------------------------------------- */
-
-static struct job {
-    pid_t pid; /* 0: none */
-    int64_t since_ms;
-    struct trial trial;
-    struct result *result;
-} jobs[JOBS];
-
-static void make_name(struct result *result) {
-    const char *parent = getenv("TEST_TMPDIR");
-    serial++;
-    if (!options.file) {
-        snprintf(result->name, sizeof result->name, "/shmq-crash.%d.%llu", (int)getpid(), (unsigned long long)serial);
-        return;
-    }
-    snprintf(result->name, sizeof result->name, "%.900s/shmq-crash.%d.%llu", parent == NULL ? "/tmp" : parent,
-             (int)getpid(), (unsigned long long)serial);
-    mkdir(result->name, 0700);
-    strcat(result->name, "/queue");
-}
-
 /* A process that plays, or rehearses. */
-static void start(struct job *job, const struct scene *scene, const struct trial *trial, bool rehearses) {
-    struct point *const point = job->result->point;
-    memset(job->result, 0, sizeof *job->result);
-    job->result->point = point;
-    job->trial = *trial;
-    job->since_ms = check_now_ms();
-    make_name(job->result);
-    fflush(NULL);
-    job->pid = fork();
-    if (job->pid < 0) abort();
-    if (job->pid > 0) {
-        (void)setpgid(job->pid, job->pid);
-        return;
-    }
-    (void)setpgid(0, 0); /* its actors are found, and ended, by their group; Ctrl-C is for us alone */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+static void start(struct job *job, const struct scene *scene, const struct trial *trial, struct result *result,
+                  bool rehearses) {
+    struct point *const point = result->point;
+    memset(result, 0, sizeof *result);
+    result->point = point;
+    job->result = result;
+    trials[job->number] = *trial;
+    if (!job_start(job, scene->file)) return;
     if (rehearses)
-        play_rehearse(scene, &job->trial, options.every, job->result);
+        play_rehearse(scene, trial, options.every, result);
     else
-        play(scene, &job->trial, job->result);
-    _exit(0);
-}
-
-/* Ends what is left of it. */
-static void end(struct job *job, int status) {
-    (void)kill(-job->pid, SIGKILL);
-    job->pid = 0;
-    traces_sweep(job->result);
-    if (job->result->verdict != RUNNING) return;
-    const bool late = check_now_ms() - job->since_ms > LIMIT_MS;
-    job->result->verdict = interrupted ? INTERRUPTED : late ? HUNG : BAD;
-    snprintf(job->result->why, sizeof job->result->why, "the trial's own process ended with wait status 0x%x%s", status,
-             late ? ": it hung" : "");
-}
-
-/* Until one has ended, which is returned; NULL: none was running. */
-static struct job *await_one(void) {
-    for (bool any = true; any;) {
-        int status = 0;
-        const pid_t ended = waitpid(-1, &status, WNOHANG);
-        any = false;
-        for (struct job *job = jobs; job < jobs + JOBS; job++) {
-            any |= job->pid != 0;
-            if (job->pid == 0) continue;
-            if (ended == job->pid) return end(job, status), job;
-            if (interrupted || check_now_ms() - job->since_ms > LIMIT_MS) (void)kill(job->pid, SIGKILL);
-        }
-        if (ended <= 0 && any) usleep(300);
-    }
-    return NULL;
-}
-
-static struct job *free_job(void) {
-    for (struct job *job = jobs; job < jobs + JOBS; job++)
-        if (job->pid == 0) return job;
-    return NULL;
+        play(scene, trial, result);
 }
 
 /* ---- A scene ------------------------------------------------------------------------------- */
@@ -208,22 +129,22 @@ static void count(struct tally *tally, const struct job *job) {
     clear_progress();
     printf("%s: ", result->verdict == HUNG ? "HUNG" : "BAD");
     print_scene(stdout, tally->scene);
-    printf(" at=%s: %s\n", trial_print(&job->trial).text, result->why);
-    note_reproduction(tally->scene, &job->trial);
+    printf(" at=%s: %s\n", trial_print(&trials[job->number]).text, result->why);
+    note_reproduction(tally->scene, &trials[job->number]);
 }
 
 static void run_trial(struct tally *tally, const struct trial *trial) {
-    if (interrupted) return;
-    struct job *job = free_job();
+    if (jobs_interrupted) return;
+    struct job *job = job_free();
     while (job == NULL) {
-        count(tally, await_one());
-        job = free_job();
+        count(tally, job_await());
+        job = job_free();
     }
-    start(job, tally->scene, trial, false);
+    start(job, tally->scene, trial, job->result, false);
 }
 
 static void finish_trials(struct tally *tally) {
-    for (const struct job *job; (job = await_one()) != NULL;)
+    for (const struct job *job; (job = job_await()) != NULL;)
         count(tally, job);
 }
 
@@ -231,17 +152,17 @@ static void finish_trials(struct tally *tally) {
 static const struct result *rehearse(struct tally *tally, const struct trial *trial) {
     static struct result *result;
     finish_trials(tally);
-    if (interrupted) return NULL;
+    if (jobs_interrupted) return NULL;
     if (result == NULL) {
         result = check_shared(sizeof *result);
         result->point = check_shared(POINTS_MOST * sizeof *result->point);
     }
-    struct result *const before = jobs[0].result;
-    jobs[0].result = result;
-    start(&jobs[0], tally->scene, trial, true);
-    const struct job *job = await_one();
+    struct job *const job = job_free();
+    struct result *const before = job->result;
+    start(job, tally->scene, trial, result, true);
+    (void)job_await();
     if (result->verdict != GOOD) count(tally, job);
-    jobs[0].result = before;
+    job->result = before;
     return result->verdict == GOOD ? result : NULL;
 }
 
@@ -354,7 +275,7 @@ static void run_scenes(const struct notifier_row *row) {
     struct scene scene = {.notifier = row, .many = options.many, .file = options.file};
     for (int operation = 0; operation < OPERATIONS; operation++)
         for (int state = 0; state < STATES; state++)
-            for (int side = SHMQ_PRODUCER; side <= SHMQ_CONSUMER && !interrupted; side++) {
+            for (int side = SHMQ_PRODUCER; side <= SHMQ_CONSUMER && !jobs_interrupted; side++) {
                 scene.operation = (enum operation)operation;
                 scene.state = (enum state)state;
                 scene.side = (enum shmq_end)side;
@@ -370,7 +291,7 @@ static void run_scenes(const struct notifier_row *row) {
 }
 
 static void run_notifiers(void) {
-    for (size_t row = 0; row < NOTIFIERS_COUNT && !interrupted; row++) {
+    for (size_t row = 0; row < NOTIFIERS_COUNT && !jobs_interrupted; row++) {
         if (options.notifier != NULL && strcmp(options.notifier, NOTIFIERS[row].name) != 0) continue;
         if (notifier_works_here(&NOTIFIERS[row]))
             run_scenes(&NOTIFIERS[row]);
@@ -398,7 +319,7 @@ static int run(void) {
            (unsigned long long)total.hung, (unsigned long long)total.astray,
            (double)(check_now_ms() - start_ms) / 1000);
     if (total.reproduce[0] != '\0') printf("to reproduce: %s\n", total.reproduce);
-    if (interrupted) return 128 + interrupted;
+    if (jobs_interrupted) return 128 + jobs_interrupted;
     return total.bad == 0 ? DONE : FAILED;
 }
 
@@ -417,19 +338,6 @@ static bool parse_flag(const char *name) {
     if (strcmp(name, "--all-instructions") != 0) return false;
     options.every = 1;
     return true;
-}
-
-static bool is_notifier(const char *name) {
-    for (size_t row = 0; row < NOTIFIERS_COUNT; row++)
-        if (strcmp(NOTIFIERS[row].name, name) == 0) return true;
-    return false;
-}
-
-static bool parse_number(const char *text, uint64_t most, uint64_t *number) {
-    char *rest;
-    errno = 0;
-    *number = strtoull(text, &rest, 10);
-    return errno == 0 && rest != text && *rest == '\0' && text[0] != '-' && *number <= most;
 }
 
 /* What is wrong with it, or NULL. */
@@ -464,27 +372,6 @@ static int parse(int argc, char **argv) {
     return DONE;
 }
 
-static void prepare(void) {
-    sigset_t urgent;
-    cpu_set_t core;
-    sigemptyset(&urgent);
-    sigaddset(&urgent, SIGURG); /* the signal notifier wants it blocked */
-    sigprocmask(SIG_BLOCK, &urgent, NULL);
-    const struct sigaction ends = {.sa_handler = interrupt}, nothing = {.sa_handler = SIG_IGN};
-    sigaction(SIGINT, &ends, NULL);
-    sigaction(SIGTERM, &ends, NULL);
-    sigaction(SIGHUP, &ends, NULL);
-    sigaction(SIGPIPE, &nothing, NULL);
-    /* A step is two switches between tracer and victim: on one core they take a third of the time. */
-    CPU_ZERO(&core);
-    CPU_SET((size_t)sched_getcpu(), &core);
-    (void)sched_setaffinity(0, sizeof core, &core);
-    for (struct job *job = jobs; job < jobs + JOBS; job++)
-        job->result = check_shared(sizeof *job->result);
-    random_state = options.seed;
-    at_terminal = isatty(STDERR_FILENO) != 0;
-}
-
 int main(int argc, char **argv) {
     program = argv[0];
     if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed) abort();
@@ -499,6 +386,7 @@ int main(int argc, char **argv) {
         printf("SKIP: ptrace is forbidden here: %s\n", strerrorname_np(error));
         return DONE;
     }
-    prepare();
+    jobs_prepare(options.seed);
+    at_terminal = isatty(STDERR_FILENO) != 0;
     return run();
 }

@@ -6,7 +6,8 @@
  *     trace.c   the victim under ptrace: its moments, and how it gets to one of them
  *     play.c    one trial: how it begins, the death, what must hold afterwards
  *     traces.c  what a trial must not leave behind
- *     crash.c   the program: which trials, several at a time
+ *     jobs.c    several trials at a time
+ *     crash.c   the program: which trials
  *
  * What others can tell changes by a store to the object, which is seen by comparing it after each instruction; and by a
  * system call. So these are the distinct moments: after each instruction that changed the object, after each system call,
@@ -14,6 +15,7 @@
 #ifndef CRASH_H
 #define CRASH_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -72,9 +74,9 @@ bool trial_parse(const char *text, struct trial *trial);
 
 enum { LETTER = 200, LETTERS = 19, MORE = 40 }; /* bytes of a message; how many fit; more than that */
 
-enum deed { OPEN, GIVE, TAKE, GIVE_IN_PLACE, TAKE_IN_PLACE, WAIT_DRAINED, LOOK, SHUT, REMOVE, RESCUE };
+enum deed { OPEN, FIND, MAKE, GIVE, TAKE, GIVE_IN_PLACE, TAKE_IN_PLACE, WAIT_DRAINED, LOOK, SHUT, REMOVE, RESCUE };
 
-/* What an actor shall do: messages are given, with the numbers from `number` on, or taken, until that fails or `count` are
+/* What an actor shall do. It opens an end that it creates if it must (OPEN), that is there (FIND), that is not (MAKE). Messages are given, with the numbers from `number` on, or taken, until that fails or `count` are
  * done. */
 struct request {
     enum deed deed;
@@ -91,6 +93,7 @@ struct reply {
     bool torn;     /* what was taken last is no message, */
     size_t length; /* and so long */
     uint32_t numbers[MORE];
+    uint64_t instance; /* of the queue that was opened */
     struct shmq_stat stat;
     int64_t took_ms;
 };
@@ -128,12 +131,27 @@ struct trace {
 
 /* 0, or why not. */
 int trace_is_allowed(void);
-/* Tells an actor to do something traced, and takes hold of it before it begins. */
+/* Tells an actor to do something traced, and takes hold of it before it begins: somewhere before, or where it does. */
+void trace_seize(struct trace *trace, const struct actor *actor, const struct request *request);
 void trace_begin(struct trace *trace, const struct actor *actor, const struct request *request);
 /* One instruction. What it was: */
 enum step { PLAIN, CALLED, SLEEPS };
 enum step trace_step(struct trace *trace);
 void trace_to(struct trace *trace, const struct point *point);
+
+/* The beginning of a system call, before anything of it is done, or its end. */
+struct edge {
+    bool is_end;
+    long call; /* SYS_…; these two at the beginning alone */
+    uint64_t argument[6];
+};
+struct edge trace_to_edge(const struct trace *trace);
+/* Is this call the actor's, who hears what to do, or says what it has done? */
+bool trace_is_desk(const struct trace *trace, const struct edge *edge);
+/* A word of its memory. */
+uint64_t trace_read(const struct trace *trace, uint64_t address);
+/* Lets go of it. */
+void trace_release(const struct trace *trace);
 void trace_kill(struct trace *trace);
 /* Lets go of it, wherever it is. */
 void trace_release(const struct trace *trace);
@@ -152,7 +170,7 @@ struct result {
     bool late;       /* a wake-up took half a slice and more */
     char name[1024]; /* of the queue */
     char why[512];
-    uint64_t instances[8]; /* of the queues that the name meant */
+    uint64_t instances[16]; /* of the queues that the name meant */
     /* Of a rehearsal. */
     uint64_t instructions;
     uint32_t points;
@@ -167,9 +185,40 @@ void play(const struct scene *scene, const struct trial *trial, struct result *r
 /* The trial has failed, or hangs. */
 __attribute__((noreturn, format(printf, 2, 3))) void play_ends(enum verdict verdict, const char *format, ...);
 
+/* ---- jobs.c ---- */
+
+enum { JOBS = 10 }; /* on one core: most of what they do is to wait */
+
+/* A trial in a process of its own, with processes of its own. */
+struct job {
+    uint32_t number;
+    pid_t pid; /* 0: none */
+    int64_t since_ms;
+    struct result *result;
+};
+
+extern volatile sig_atomic_t jobs_interrupted; /* by this signal */
+
+/* Once, for the whole program. What is drawn follows from the seed. */
+void jobs_prepare(uint64_t seed);
+/* One that is free, or NULL. */
+struct job *job_free(void);
+/* Gives the queue of this trial a name (file: of a regular file), and forks. True in the child, for whom play_ends is the
+ * end. */
+bool job_start(struct job *job, bool file);
+/* Until one has ended, which is returned, with its verdict and without what it left; NULL: none was running. */
+struct job *job_await(void);
+/* Drawn: one in so many is true; of 0 none. */
+bool one_in(uint32_t count);
+
+/* What arguments say. */
+bool is_notifier(const char *name);
+bool parse_number(const char *text, uint64_t most, uint64_t *number);
+
 /* ---- traces.c ---- */
 
-void traces_note(struct result *result);
+/* Notes what the name means now, and returns its instance; 0: nothing. */
+uint64_t traces_note(struct result *result);
 bool traces_life_cycle_held(void);
 /* What is left of names and locks: in words, or NULL. */
 const char *traces_left(const struct result *result);

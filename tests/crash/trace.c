@@ -1,4 +1,4 @@
-/* The victim under ptrace. It was forked from this process, so its code lies where ours does, and what instruction comes
+/* A process under ptrace: the victim of crash, everybody of interleave. It was forked from this process, so its code lies where ours does, and what instruction comes
  * next is read here. */
 #include "crash.h"
 
@@ -54,9 +54,10 @@ static char state_of(pid_t pid) {
 }
 
 static void check_stop(const struct trace *trace, int status) {
-    if (!WIFSTOPPED(status)) play_ends(BAD, "the victim %d ended by itself: wait status 0x%x", trace->pid, status);
+    if (!WIFSTOPPED(status))
+        play_ends(BAD, "the traced process %d ended by itself: wait status 0x%x", trace->pid, status);
     if ((WSTOPSIG(status) & 0x7f) != SIGTRAP && WSTOPSIG(status) != SIGSTOP)
-        play_ends(BAD, "the victim was hit by signal %d (%s)", WSTOPSIG(status), strsignal(WSTOPSIG(status)));
+        play_ends(BAD, "the traced process was hit by signal %d (%s)", WSTOPSIG(status), strsignal(WSTOPSIG(status)));
 }
 
 static void wake_up(struct trace *trace) {
@@ -162,7 +163,7 @@ void trace_to(struct trace *trace, const struct point *point) {
     trace->astray |= trace->now.at != point->at || trace->now.calls != point->calls || trace->now.asleep != asleep;
 }
 
-void trace_begin(struct trace *trace, const struct actor *actor, const struct request *request) {
+void trace_seize(struct trace *trace, const struct actor *actor, const struct request *request) {
     int status;
     const long options = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD;
     trace->pid = actor->pid;
@@ -171,9 +172,41 @@ void trace_begin(struct trace *trace, const struct actor *actor, const struct re
     actor_begin(actor, request);
     if (waitpid(trace->pid, &status, __WALL) != trace->pid) play_ends(BAD, "waitpid: %s", strerror(errno));
     check_stop(trace, status); /* by its own SIGSTOP, which is not delivered */
+}
+
+void trace_begin(struct trace *trace, const struct actor *actor, const struct request *request) {
+    trace_seize(trace, actor, request);
     for (note_place(trace); trace->now.at != (uintptr_t)actor_perform;)
         step_over(trace);
     trace->now = (struct point){.at = trace->now.at};
+}
+
+struct edge trace_to_edge(const struct trace *trace) {
+    int status;
+    struct __ptrace_syscall_info info;
+    let_run(trace, PTRACE_SYSCALL);
+    if (waitpid(trace->pid, &status, __WALL) != trace->pid) play_ends(BAD, "waitpid: %s", strerror(errno));
+    check_stop(trace, status);
+    if (ptrace(PTRACE_GET_SYSCALL_INFO, trace->pid, (void *)sizeof info, &info) <= 0)
+        play_ends(BAD, "ptrace: %s", strerror(errno));
+    struct edge edge = {.is_end = info.op != PTRACE_SYSCALL_INFO_ENTRY, .call = (long)info.entry.nr};
+    if (!edge.is_end) memcpy(edge.argument, info.entry.args, sizeof edge.argument);
+    return edge;
+}
+
+bool trace_is_desk(const struct trace *trace, const struct edge *edge) {
+    return (edge->call == SYS_read || edge->call == SYS_write) && (int)edge->argument[0] == trace->desk;
+}
+
+uint64_t trace_read(const struct trace *trace, uint64_t address) {
+    errno = 0;
+    const long word = ptrace(PTRACE_PEEKDATA, trace->pid, (void *)(uintptr_t)address, NULL);
+    if (errno != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
+    return (uint64_t)word;
+}
+
+void trace_release(const struct trace *trace) {
+    if (ptrace(PTRACE_DETACH, trace->pid, NULL, NULL) != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
 }
 
 void trace_kill(struct trace *trace) {

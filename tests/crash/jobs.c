@@ -1,0 +1,124 @@
+/* Several trials at a time, each in a process group of its own, which ends with it, or when it hangs; and what else the
+ * programs of this folder share. */
+#include "crash.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "check.h"
+
+enum { LIMIT_MS = 30000 }; /* of a whole trial */
+
+volatile sig_atomic_t jobs_interrupted;
+static struct job jobs[JOBS];
+static uint64_t serial, random_state;
+
+static void interrupt(int number) { jobs_interrupted = number; }
+
+bool one_in(uint32_t count) /* splitmix64 */
+{
+    uint64_t z = (random_state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return count > 0 && (z ^ (z >> 31)) % count == 0;
+}
+
+static void make_name(struct result *result, bool file) {
+    const char *parent = getenv("TEST_TMPDIR");
+    serial++;
+    if (!file) {
+        snprintf(result->name, sizeof result->name, "/shmq-crash.%d.%llu", (int)getpid(), (unsigned long long)serial);
+        return;
+    }
+    snprintf(result->name, sizeof result->name, "%.900s/shmq-crash.%d.%llu", parent == NULL ? "/tmp" : parent,
+             (int)getpid(), (unsigned long long)serial);
+    mkdir(result->name, 0700);
+    strcat(result->name, "/queue");
+}
+
+bool job_start(struct job *job, bool file) {
+    job->since_ms = check_now_ms();
+    make_name(job->result, file);
+    fflush(NULL);
+    job->pid = fork();
+    if (job->pid < 0) abort();
+    (void)setpgid(job->pid, job->pid); /* its actors are found, and ended, by their group; Ctrl-C is for us alone */
+    if (job->pid > 0) return false;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return true;
+}
+
+/* Ends what is left of it. */
+static void end(struct job *job, int status) {
+    (void)kill(-job->pid, SIGKILL);
+    job->pid = 0;
+    traces_sweep(job->result);
+    if (job->result->verdict != RUNNING) return;
+    const bool late = check_now_ms() - job->since_ms > LIMIT_MS;
+    job->result->verdict = jobs_interrupted ? INTERRUPTED : late ? HUNG : BAD;
+    snprintf(job->result->why, sizeof job->result->why, "the trial's own process ended with wait status 0x%x%s", status,
+             late ? ": it hung" : "");
+}
+
+struct job *job_await(void) {
+    for (bool any = true; any;) {
+        int status = 0;
+        const pid_t ended = waitpid(-1, &status, WNOHANG);
+        any = false;
+        for (struct job *job = jobs; job < jobs + JOBS; job++) {
+            any |= job->pid != 0;
+            if (job->pid == 0) continue;
+            if (ended == job->pid) return end(job, status), job;
+            if (jobs_interrupted || check_now_ms() - job->since_ms > LIMIT_MS) (void)kill(job->pid, SIGKILL);
+        }
+        if (ended <= 0 && any) usleep(300);
+    }
+    return NULL;
+}
+
+struct job *job_free(void) {
+    for (struct job *job = jobs; job < jobs + JOBS; job++)
+        if (job->pid == 0) return job;
+    return NULL;
+}
+
+void jobs_prepare(uint64_t seed) {
+    sigset_t urgent;
+    cpu_set_t core;
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG); /* the signal notifier wants it blocked */
+    sigprocmask(SIG_BLOCK, &urgent, NULL);
+    const struct sigaction ends = {.sa_handler = interrupt}, nothing = {.sa_handler = SIG_IGN};
+    sigaction(SIGINT, &ends, NULL);
+    sigaction(SIGTERM, &ends, NULL);
+    sigaction(SIGHUP, &ends, NULL);
+    sigaction(SIGPIPE, &nothing, NULL);
+    /* A step is two switches between tracer and victim: on one core they take a third of the time. */
+    CPU_ZERO(&core);
+    CPU_SET((size_t)sched_getcpu(), &core);
+    (void)sched_setaffinity(0, sizeof core, &core);
+    for (uint32_t number = 0; number < JOBS; number++) {
+        jobs[number].number = number;
+        jobs[number].result = check_shared(sizeof *jobs[number].result);
+    }
+    random_state = seed;
+}
+
+bool is_notifier(const char *name) {
+    for (size_t row = 0; row < NOTIFIERS_COUNT; row++)
+        if (strcmp(NOTIFIERS[row].name, name) == 0) return true;
+    return false;
+}
+
+bool parse_number(const char *text, uint64_t most, uint64_t *number) {
+    char *rest;
+    errno = 0;
+    *number = strtoull(text, &rest, 10);
+    return errno == 0 && rest != text && *rest == '\0' && text[0] != '-' && *number <= most;
+}
