@@ -373,6 +373,7 @@ static void come_and_go(void) {
     note_name();
     perform_all(false, '.');
     note_name();
+    perform_all(true, 'r');
     perform_all(true, '.');
     note_name();
     const char *locked = traces_locked();
