@@ -224,6 +224,6 @@ bool traces_life_cycle_held(void);
 const char *traces_left(const struct result *result);
 const char *traces_locked(void);
 /* Removes it all. */
-void traces_sweep(const struct result *result);
+void traces_sweep(struct result *result);
 
 #endif

@@ -301,6 +301,7 @@ static void set_measure(struct tally *tally) {
 static void play_plot(const struct plot *plot, const struct notifier_row *notifier) {
     static struct tally tally;
     tally = (struct tally){.plot = plot, .notifier = notifier, .shown_ms = check_now_ms()};
+    notifier_now = notifier;
     set_measure(&tally);
     if (options.schedule == NULL)
         push_first(&tally);

@@ -13,19 +13,33 @@
 
 static int object = -1; /* what the name meant last */
 
-uint64_t traces_note(struct result *result) {
-    struct header header = {.magic = 0};
+/* The header of what the name means: a descriptor of it, or -1. */
+static int open_named(const struct result *result, struct header *header) {
+    *header = (struct header){.magic = 0};
     const int fd = open(check_path(result->name), O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0 && pread(fd, header, sizeof *header, 0) != (ssize_t)sizeof *header) header->magic = 0;
+    return fd;
+}
+
+/* False: there were too many. */
+static bool note_instance(struct result *result, uint64_t instance) {
+    size_t at = 0;
+    const size_t room = sizeof result->instances / sizeof result->instances[0];
+    while (at < room && result->instances[at] != 0 && result->instances[at] != instance)
+        at++;
+    if (at < room) result->instances[at] = instance;
+    return at < room;
+}
+
+uint64_t traces_note(struct result *result) {
+    struct header header;
+    const int fd = open_named(result, &header);
     if (fd < 0) return 0;
-    if (pread(fd, &header, sizeof header, 0) != (ssize_t)sizeof header || header.magic != SHMQ_MAGIC)
-        play_ends(BAD, "a half-built queue has a name");
+    if (header.magic != SHMQ_MAGIC) play_ends(BAD, "a half-built queue has a name");
     if (object >= 0) close(object);
     object = fd;
-    size_t at = 0;
-    while (result->instances[at] != 0 && result->instances[at] != header.instance)
-        at++;
-    if (at == sizeof result->instances / sizeof result->instances[0]) play_ends(BAD, "too many queues");
-    return result->instances[at] = header.instance;
+    if (!note_instance(result, header.instance)) play_ends(BAD, "too many queues");
+    return header.instance;
 }
 
 const char *traces_locked(void) {
@@ -83,7 +97,11 @@ const char *traces_left(const struct result *result) {
     return beside != NULL ? beside : find_doorbell(result);
 }
 
-void traces_sweep(const struct result *result) {
+void traces_sweep(struct result *result) {
+    struct header header;
+    const int fd = open_named(result, &header); /* perhaps nobody has noted it yet */
+    if (fd >= 0) close(fd);
+    if (header.magic == SHMQ_MAGIC) (void)note_instance(result, header.instance);
     for (const char *path; (path = find_doorbell(result)) != NULL && unlink(path) == 0;)
         continue;
     (void)unlink(check_path(result->name));
