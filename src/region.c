@@ -21,14 +21,13 @@ static const unsigned FLAGS_KNOWN = SHMQ_MANY_PRODUCERS | SHMQ_MANY_CONSUMERS | 
 static const unsigned FLAGS_MISSING = CHECKSUM_BUILT ? 0 : SHMQ_CHECKSUM;
 
 int region_fail(void) {
-    switch (errno) {
-    case ETXTBSY: /* a program that runs */ return fail(EPROTO);
-    case ENOTDIR: return fail(ENOENT);
-    case EROFS: return fail(EACCES);
-    case EDQUOT:
-    case EFBIG: return fail(ENOSPC);
-    default: return -1;
-    }
+    const int error = errno;
+    if (error == ENOTDIR) return fail(ENOENT);
+    if (error == EROFS) return fail(EACCES);
+    if (error == EDQUOT || error == EFBIG) return fail(ENOSPC);
+    if (error == ETXTBSY || error == EISDIR || error == ENXIO) return fail(EPROTO); /* a program that runs; no file */
+    if (error == ENODEV || error == ENOLCK || error == ENOSYS) return fail(ENOTSUP);
+    return error == EAGAIN ? fail(EBUSY) : -1; /* somebody's lease on the file */
 }
 
 /* Splits the path into an open directory and a name in it. */
@@ -44,7 +43,7 @@ static int resolve(struct region *region, const char *path) {
     memcpy(directory, path, directory_length);
     directory[directory_length] = '\0';
     region->directory = os_open_directory(slash == path ? "/dev/shm" : directory);
-    return region->directory < 0 ? region_fail() : 0;
+    return region->directory < 0 ? -1 : 0;
 }
 
 /* ---- The header ---------------------------------------------------------------------------- */
@@ -101,16 +100,16 @@ static int plan(struct header *header, const struct shmq_attr *attr) {
 /* Opens what the name means now and reads its header; EPROTO if it is no queue of any version.
  * With pread: an object that was truncated cannot fault there. */
 static int open_existing(struct region *region, mode_t mode, struct stat *status) {
-    if (os_stat_name(region->directory, region->name, status) != 0) return region_fail();
+    if (os_stat_name(region->directory, region->name, status) != 0) return -1;
     if (!S_ISREG(status->st_mode) && !S_ISLNK(status->st_mode))
         return fail(EPROTO);                                            /* to open a device would be to use it */
     region->object = os_open_existing(region->directory, region->name); /* ELOOP: a link */
-    if (region->object < 0 || os_stat(region->object, status) != 0) return region_fail();
+    if (region->object < 0 || os_stat(region->object, status) != 0) return -1;
     if (status->st_uid != os_user() && status->st_uid != 0 && (mode & ANY_OWNER) == 0) return fail(EACCES);
     if (!S_ISREG(status->st_mode)) return fail(EPROTO);
     region->header = (struct header){.magic = 0};
     ssize_t got = os_read(region->object, &region->header, sizeof region->header, 0);
-    if (got < 0) return region_fail();
+    if (got < 0) return -1;
     return got >= (ssize_t)sizeof(uint64_t) && region->header.magic == SHMQ_MAGIC ? 0 : fail(EPROTO);
 }
 
@@ -181,14 +180,14 @@ static int allocate(int object, uint64_t bytes) {
  * ENOSPC now and not a SIGBUS later. */
 static int build(struct region *region, mode_t mode) {
     region->object = os_open_unnamed(region->directory);
-    if (region->object < 0) return errno == EISDIR ? fail(ENOTSUP) : region_fail();
+    if (region->object < 0) return errno == EISDIR ? fail(ENOTSUP) : -1;
     const struct header *header = &region->header;
     /* What cannot fit must not fill the file system before it fails: where that is as large as memory, other processes
      * would die. */
     if (header->object_size > os_room(region->object)) return fail(ENOSPC);
     if (os_set_mode(region->object, mode) != 0 || allocate(region->object, header->object_size) != 0) return -1;
     ssize_t put = os_write(region->object, header, sizeof *header, 0);
-    if (put < 0) return region_fail();
+    if (put < 0) return -1;
     return put == (ssize_t)sizeof *header ? 0 : fail(ENOSPC);
 }
 
@@ -209,7 +208,7 @@ static int create(struct region *region, const struct shmq_attr *attr) {
     if (notifier->format != NULL && notifier->format(region->meeting) != 0) return -1;
     if (os_link(region->object, region->directory, region->name) == 0) return 0;
     /* O_TMPFILE has just worked in this directory, so what is missing is /proc. */
-    return errno == ENOENT ? fail(ENOTSUP) : region_fail();
+    return errno == ENOENT ? fail(ENOTSUP) : -1;
 }
 
 /* ---- Finding ------------------------------------------------------------------------------- */
@@ -217,8 +216,7 @@ static int create(struct region *region, const struct shmq_attr *attr) {
 /* Does the name still mean our object? ENOENT: no. */
 static int check_name(const struct region *region) {
     struct stat ours, named;
-    if (os_stat(region->object, &ours) != 0 || os_stat_name(region->directory, region->name, &named) != 0)
-        return region_fail();
+    if (os_stat(region->object, &ours) != 0 || os_stat_name(region->directory, region->name, &named) != 0) return -1;
     return ours.st_dev == named.st_dev && ours.st_ino == named.st_ino ? 0 : fail(ENOENT);
 }
 
@@ -332,7 +330,8 @@ int region_retire(struct region *region, bool failed) {
     if (region->object < 0 || !(ephemeral || failed) || has_ends(region))
         return 0; /* theirs to do: of two ends that close at once, the later sees no other */
     int result = remove_name(region, failed ? FAILED : DRAINED);
-    return result != 0 && errno == ENOENT ? 0 : result; /* gone already: just as well */
+    if (result == 0 || errno == ENOENT) return 0; /* gone already: just as well */
+    return region_fail();
 }
 
 static int unlink_once(struct region *region) {
@@ -340,7 +339,7 @@ static int unlink_once(struct region *region) {
     if (open_existing(region, ANY_OWNER, &status) != 0) /* the directory's rights decide */
         return -1;
     if (remove_name(region, UNLINKED) == 0) return 0;
-    return errno == ENOENT ? fail(ESTALE) : region_fail();
+    return errno == ENOENT ? fail(ESTALE) : -1;
 }
 
 /* ---- By name --------------------------------------------------------------------------------- */
@@ -360,12 +359,12 @@ int region_open(struct region *region, const char *path, int oflag, const struct
     if ((oflag & ~(O_CREAT | O_EXCL)) != 0 || oflag == O_EXCL || !mode_is_valid(attr->mode)) return fail(EINVAL);
     int result = persist(region, path, &(struct wish){oflag, attr});
     if (result != 0) region_close(region);
-    return result;
+    return result == 0 ? 0 : region_fail();
 }
 
 int region_unlink(const char *path, int64_t until_ns) {
     struct region region = {.directory = -1, .object = -1, .until_ns = until_ns};
     int result = persist(&region, path, NULL);
     region_close(&region);
-    return result;
+    return result == 0 ? 0 : region_fail();
 }

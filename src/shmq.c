@@ -219,8 +219,9 @@ ssize_t shmq_recv(shmq *q, void *buffer, size_t size, int timeout_ms) {
         return leave(q, fail(EMSGSIZE));
     }
     shared_copy_out(buffer, message, length);
-    if (!ring_is_intact(&q->ring, buffer, length)) return leave(q, shmq_damaged(q));
-    return release(q) == 0 ? (ssize_t)length : -1;
+    if (q->fault != 0 || !ring_is_intact(&q->ring, buffer, length)) return leave(q, shmq_damaged(q));
+    (void)release(q); /* it is taken, whether the other end can be told or not */
+    return (ssize_t)length;
 }
 
 void *shmq_reserve(shmq *q, size_t length, int timeout_ms) {

@@ -127,7 +127,7 @@ struct shmq_stat {
  * shmq_close.
  * On failure nothing was created.
  * Errors: EINVAL ENOENT EEXIST EACCES EPERM ELOOP ENAMETOOLONG ENOSPC ENOMEM EMFILE ENFILE EBUSY
- * EPROTO EBADMSG ENOTSUP. */
+ * EPROTO EBADMSG ENOTSUP; EINTR and EIO where the file system says so. */
 int shmq_open(shmq **q, const char *name, enum shmq_end end, int oflag, const struct shmq_attr *attr);
 
 /* Copies one message of `length` bytes (0 is a message too) into the ring and publishes it;
@@ -205,8 +205,8 @@ int shmq_close(shmq *q);
 
 /* Removes the name and what belongs to it. Ends that are open go on; whoever opens the name
  * later gets a new queue. Waits at most 1 s for others who open, close or unlink it.
- * Errors: EINVAL ENOENT EACCES EPERM ELOOP ENAMETOOLONG EMFILE ENFILE ENOTSUP EPROTO (not a queue:
- * not touched) EBUSY. */
+ * Errors: EINVAL ENOENT EACCES EPERM ELOOP ENAMETOOLONG EMFILE ENFILE ENOMEM ENOTSUP EPROTO (not a
+ * queue: not touched) EBUSY; EINTR and EIO where the file system says so. */
 int shmq_unlink(const char *name);
 
 #ifdef __cplusplus

@@ -150,8 +150,6 @@ struct edge trace_to_edge(const struct trace *trace);
 bool trace_is_desk(const struct trace *trace, const struct edge *edge);
 /* A word of its memory. */
 uint64_t trace_read(const struct trace *trace, uint64_t address);
-/* Lets go of it. */
-void trace_release(const struct trace *trace);
 void trace_kill(struct trace *trace);
 /* Lets go of it, wherever it is. */
 void trace_release(const struct trace *trace);

@@ -205,10 +205,6 @@ uint64_t trace_read(const struct trace *trace, uint64_t address) {
     return (uint64_t)word;
 }
 
-void trace_release(const struct trace *trace) {
-    if (ptrace(PTRACE_DETACH, trace->pid, NULL, NULL) != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
-}
-
 void trace_kill(struct trace *trace) {
     int status = 0;
     (void)kill(trace->pid, SIGKILL);
