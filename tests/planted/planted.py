@@ -180,12 +180,12 @@ def report(rows):
 
 def run(arguments):
     faults = load(arguments.names)
+    for fault in faults:
+        planted(fault)  # does it apply? Say so before an hour has passed
     if arguments.list:
         for fault in faults:
             print(f"{fault['name']:28} {fault['what']}")
         return 0
-    for fault in faults:
-        planted(fault)  # does it apply? Say so before an hour has passed
     copy = Copy(os.path.join(arguments.scratch, "tree"))
     os.makedirs(copy.place, exist_ok=True)
     with contextlib.closing(copy):
@@ -219,7 +219,7 @@ def main():
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     parser = argparse.ArgumentParser(prog="ci/planted", description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("names", nargs="*", metavar="FAULT", help="only these; default: all")
-    parser.add_argument("--list", action="store_true", help="show the faults and plant none")
+    parser.add_argument("--list", action="store_true", help="show the faults, see that they apply, and plant none")
     parser.add_argument("--write", action="store_true", help=f"write {REPORT}")
     parser.add_argument(
         "--scratch",
