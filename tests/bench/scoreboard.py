@@ -200,9 +200,8 @@ expects the worst: `shmq` with `SHMQ_CHECKSUM` and `shmq_guard_sigbus`.
 * 16 bytes damaged: random bytes of all that is in use (header, cursors, the words beside them, unread messages) while
   messages are unread; then the ends that are there go on, or new ones attach. Unharmed is a wholly right stream; error,
   somebody was told; silent, a message was wrong, lost or repeated and nobody was told, or the stream ended before its
-  time as if that were its end. Known of shmq, and too rare for every run to show it: if the word by which an end says
-  that it is there turns even, it passes for closed; then a stream ends early, or a producer waits for a consumer that
-  has left (`ci/scoreboard --trials 3000 shmq/sem`).
+  time as if that were its end. A cursor that is damaged into the place of another message can do that to any ring: to
+  shmq's once in some 60,000 trials (`ci/scoreboard --trials 10000 shmq`).
 * `-`: it has nothing of the kind. A pipe and a pair of sockets are inherited, so nobody can come in the place of the
   dead; and there is nothing that others could damage."""
 
