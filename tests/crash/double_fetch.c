@@ -50,6 +50,9 @@ static const struct reason {
     {"shmq_peek", "ring", AROUND, "the checksum is compared with what the caller is shown there"},
     {"shmq_peek", "ring", AGAIN, "so each time"},
     {"shmq_stat", "peer's cursor", AGAIN, "a figure, passed on and not used"},
+    {"drain_beside_others", "own cursor", WITHIN,
+     "what was sent when it came, and each turn how far others of our side have come"},
+    {"drain_beside_others", "peer's cursor", WITHIN, "each turn looks anew, and compares with the two"},
     /* The doorbell. */
     {"doorbell_announce", "peer's ticket", AGAIN,
      "once before our life begins, once after; a ring too many is harmless"},
