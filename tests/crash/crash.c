@@ -94,13 +94,17 @@ static void print_scene(FILE *to, const struct scene *scene) {
             scene->many ? " ends=many" : "", scene->file ? " place=file" : "");
 }
 
+/* Of the whole scene, if trial is NULL. */
 static void note_reproduction(const struct scene *scene, const struct trial *trial) {
+    char every[32] = "";
     if (total.reproduce[0] != '\0') return;
+    if (options.every > 0) snprintf(every, sizeof every, " --every %u", options.every);
     snprintf(total.reproduce, sizeof total.reproduce,
-             "%s --seed %llu --notifier %s --operation %s --state %s --side %s%s%s --at %s", program,
+             "%s --seed %llu --notifier %s --operation %s --state %s --side %s%s%s%s%s%s", program,
              (unsigned long long)options.seed, scene->notifier->name, OPERATION_NAMES[scene->operation],
              STATE_NAMES[scene->state], scene->side == SHMQ_PRODUCER ? "producer" : "consumer",
-             scene->many ? " --many" : "", scene->file ? " --file" : "", trial_print(trial).text);
+             scene->many ? " --many" : "", scene->file ? " --file" : "", every, trial == NULL ? "" : " --at ",
+             trial == NULL ? "" : trial_print(trial).text);
 }
 
 static void show_progress(struct tally *tally) {
@@ -197,15 +201,18 @@ static void run_points(struct tally *tally, const struct measure *measure) {
     free(point);
 }
 
-/* Takes the point for the moment next to it, so that a step more or less does not matter. */
+/* Takes the point for the moment nearest to it, so that a step more or less does not matter. */
 static void find_moment(const struct result *moments, struct point *point) {
+    const struct point *nearest = point;
+    int64_t least = POINT_JITTER + 1;
     for (uint32_t at = 0; at < moments->points; at++) {
         const struct point *near = &moments->point[at];
-        const int64_t apart = (int64_t)near->steps - point->steps;
-        if (near->calls != point->calls || near->asleep != point->asleep) continue;
-        if (apart >= -POINT_JITTER && apart <= POINT_JITTER && (point->at == 0 || near->steps == point->steps))
-            *point = *near;
+        const int64_t apart = llabs((int64_t)near->steps - point->steps);
+        if (near->calls != point->calls || near->asleep != point->asleep || apart >= least) continue;
+        nearest = near;
+        least = apart;
     }
+    *point = *nearest;
 }
 
 /* The trial that --at names. */
@@ -225,6 +232,7 @@ static void check_wake_ups(struct tally *tally) {
     printf("BAD: ");
     print_scene(stdout, tally->scene);
     printf(": in %u of %u trials a wake-up came late: rings are lost\n", tally->late, tally->trials);
+    note_reproduction(tally->scene, NULL);
 }
 
 static void run_scene(const struct scene *scene, const struct measure *measure) {
