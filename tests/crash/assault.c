@@ -69,15 +69,6 @@ void play_ends(enum verdict verdict, const char *format, ...) {
     _exit(0);
 }
 
-/* splitmix64 */
-static uint64_t random_state;
-static uint64_t draw(void) {
-    uint64_t z = (random_state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
-
 static void nap_us(long us) {
     const struct timespec nap = {.tv_nsec = us * 1000};
     nanosleep(&nap, NULL);
@@ -269,7 +260,7 @@ static void begin_victim(void) {
 static void open_curtain(const struct assault *of, struct result *into) {
     plan = of;
     result = into;
-    random_state = of->seed;
+    draw_from(of->seed);
     notifier_now = plan->scene.notifier;
     if (shmq_guard_sigbus() != 0) play_ends(BAD, "no guard");
     set_stage();
@@ -396,7 +387,7 @@ static void assault_in_storm(void) {
     const uint64_t blows = 1 + draw() % BLOWS_MOST, pause_us = (uint64_t[]){0, 0, 20, 200}[draw() % 4];
     struct blow blow[BLOWS_MOST];
     for (uint64_t at = 0; at < blows; at++) {
-        blow[at] = blow_draw(draw, spares_meeting, true);
+        blow[at] = blow_draw(spares_meeting, true);
         hits_header |= blow_hits_header(&blow[at]);
         tears |= blow_hits_ring(&blow[at]) && (!plan->checked || in_place);
     }

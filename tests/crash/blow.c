@@ -70,25 +70,25 @@ static const uint64_t END_WORDS[] = {offsetof(struct end_page, cursor),     offs
                                      offsetof(struct end_page, end_seen[0])};
 
 /* A word of the ring: most often of the first records, where work is done. */
-static uint64_t draw_in_ring(uint64_t (*draw)(void)) {
+static uint64_t draw_in_ring(void) {
     const uint64_t record = RECORD * (draw() % 20),
                    word = draw() % 4 == 0 ? 8 * (draw() % (RECORD / 8)) : 8 * (draw() % 2);
     return PAGE_RING * PAGE + (record + word) % PAGE;
 }
 
-static uint64_t draw_word(uint64_t (*draw)(void), bool spares_meeting) {
+static uint64_t draw_word(bool spares_meeting) {
     /* What decides most. */
     static const uint64_t hot[] = {PAGE_PRODUCER * PAGE, PAGE_CONSUMER * PAGE, PAGE_RING * PAGE};
     const uint64_t choice = draw() % 10;
     if (draw() % 4 == 0) return hot[draw() % (sizeof hot / sizeof hot[0])];
     if (choice == 0) return 8 * (draw() % (sizeof(struct header) / 8));
-    if (choice <= 3) return draw_in_ring(draw);
+    if (choice <= 3) return draw_in_ring();
     if (choice == 4 && !spares_meeting) return PAGE_MEETING * PAGE + 128 * (draw() % 2) + (draw() % 8 == 0 ? 4 : 0);
     const uint64_t page = choice % 2 == 0 ? PAGE_PRODUCER : PAGE_CONSUMER;
     return page * PAGE + END_WORDS[draw() % (sizeof END_WORDS / sizeof END_WORDS[0])];
 }
 
-static void draw_value(uint64_t (*draw)(void), struct blow *blow) {
+static void draw_value(struct blow *blow) {
     static const uint64_t extremes[] = {
         0,          1,         UINT64_MAX,         INT32_MAX, (uint64_t)INT32_MIN, (uint32_t)INT32_MIN,
         UINT32_MAX, INT64_MAX, (uint64_t)INT64_MIN};
@@ -105,7 +105,7 @@ static void draw_value(uint64_t (*draw)(void), struct blow *blow) {
     if (blow->adds && draw() % 2 == 0) blow->value = 0 - blow->value;
 }
 
-struct blow blow_draw(uint64_t (*draw)(void), bool spares_meeting, bool spares_object) {
+struct blow blow_draw(bool spares_meeting, bool spares_object) {
     struct blow blow = {.harm = WRITE};
     if (!spares_object && draw() % 12 == 0) blow.harm = (enum harm)(TRUNCATE + draw() % (HARMS - TRUNCATE));
     if (blow.harm != WRITE) {
@@ -113,9 +113,9 @@ struct blow blow_draw(uint64_t (*draw)(void), bool spares_meeting, bool spares_o
         blow.value = 1 + draw() % 2;
         return blow;
     }
-    blow.at = draw_word(draw, spares_meeting);
+    blow.at = draw_word(spares_meeting);
     blow.half = blow.at % 8 != 0 || draw() % 8 == 0;
-    draw_value(draw, &blow);
+    draw_value(&blow);
     return blow;
 }
 

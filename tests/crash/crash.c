@@ -67,9 +67,6 @@ static struct {
 /* A process that plays, or rehearses. */
 static void start(struct job *job, const struct scene *scene, const struct trial *trial, struct result *result,
                   bool rehearses) {
-    struct point *const point = result->point;
-    memset(result, 0, sizeof *result);
-    result->point = point;
     job->result = result;
     trials[job->number] = *trial;
     if (!job_start(job, scene->file)) return;
@@ -395,6 +392,7 @@ int main(int argc, char **argv) {
         return DONE;
     }
     jobs_prepare(options.seed);
+    keep_to_one_core();
     at_terminal = isatty(STDERR_FILENO) != 0;
     return run();
 }

@@ -76,8 +76,8 @@ enum { LETTER = 200, LETTERS = 19, MORE = 40 }; /* bytes of a message; how many 
 
 enum deed { OPEN, FIND, MAKE, GIVE, TAKE, GIVE_IN_PLACE, TAKE_IN_PLACE, WAIT_DRAINED, LOOK, SHUT, REMOVE, RESCUE };
 
-/* What an actor shall do. It opens an end that it creates if it must (OPEN), that is there (FIND), that is not (MAKE). Messages are given, with the numbers from `number` on, or taken, until that fails or `count` are
- * done. */
+/* What an actor shall do. It opens an end that it creates if it must (OPEN), that is there (FIND), that is not (MAKE).
+ * Messages are given, with the numbers from `number` on, or taken, until that fails or `count` are done. */
 struct request {
     enum deed deed;
     enum shmq_end end;
@@ -201,11 +201,18 @@ extern volatile sig_atomic_t jobs_interrupted; /* by this signal */
 void jobs_prepare(uint64_t seed);
 /* One that is free, or NULL. */
 struct job *job_free(void);
-/* Gives the queue of this trial a name (file: of a regular file), and forks. True in the child, for whom play_ends is the
- * end. */
+/* Clears the result but for the room in it, gives the queue of this trial a name (file: of a regular file), and forks.
+ * True in the child, for whom play_ends is the end. */
 bool job_start(struct job *job, bool file);
 /* Until one has ended, which is returned, with its verdict and without what it left; NULL: none was running. */
 struct job *job_await(void);
+/* This process, and those that it will start: a step is two switches between tracer and victim, and on one core they
+ * take a third of the time. */
+void keep_to_one_core(void);
+
+/* What is drawn from now on follows from this. */
+void draw_from(uint64_t seed);
+uint64_t draw(void);
 /* Drawn: one in so many is true; of 0 none. */
 bool one_in(uint32_t count);
 

@@ -1,17 +1,13 @@
-/* The program: which trials, several at a time. See hostile.h. */
+/* The program: which trials. See hostile.h. */
 #include "hostile.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -21,8 +17,6 @@ enum {
     DONE,
     FAILED,
     USAGE,
-    WORKERS = 6,       /* on one core: most of what they do is to wait */
-    LIMIT_MS = 60000,  /* of a whole trial */
     PROGRESS_MS = 200, /* between two progress lines */
     SHOWN = 10         /* failures */
 };
@@ -41,6 +35,7 @@ static const char HELP[] =
     "  --storm N         this storm only: what is written while both ends stream follows from N\n"
     "  --trials N        so many single blows a scene (default 60)\n"
     "  --storms N        so many storms of each kind (default 40)\n"
+    "  --bystander       only whether another queue, whose doorbells are claimed, keeps them\n"
     "  --short           some of it: what bazel test runs\n"
     "  --seed N          what is drawn follows from it (default: random; printed first)\n"
     "Exit status: 0 all went well, 1 not, 2 wrong arguments, 130 interrupted.\n";
@@ -48,32 +43,28 @@ static const char HELP[] =
 static struct options {
     const char *notifier;
     int operation, state, side; /* -1: any */
-    bool many, checked, is_short, one_storm, at_point, has_blow;
+    bool many, checked, is_short, one_storm, at_point, has_blow, bystander;
     struct trial point;
     struct blow blow;
     uint64_t storm, trials, storms, seed;
 } options = {.operation = -1, .state = -1, .side = -1, .trials = 60, .storms = 40};
 
+/* What a job is at: its body is assault, assault_rehearse or assault_bystander. */
+struct attempt {
+    struct assault assault;
+    void (*body)(const struct assault *, struct result *);
+};
+
 static const char *program;
-static volatile sig_atomic_t interrupted;
+static bool at_terminal;
+static struct attempt attempts[JOBS]; /* by the number of its job */
 
-/* Of all workers, in memory that they share. */
-static struct total {
-    _Atomic uint64_t turn, scenes, blows, harms, storms, bystanders, bad, hung;
-    _Atomic bool is_told;
+/* Of all. */
+static struct {
+    uint64_t scenes, blows, harms, storms, bystanders, bad, hung;
+    int64_t shown_ms;
     char reproduce[4096];
-} *total;
-
-static void interrupt(int number) { interrupted = number; }
-
-static uint64_t random_state;
-static uint64_t draw(void) /* splitmix64 */
-{
-    uint64_t z = (random_state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
-}
+} total;
 
 /* ---- Memory -------------------------------------------------------------------------------- */
 
@@ -88,98 +79,116 @@ void *__wrap_mmap(void *at, size_t bytes, int protection, int flags, int fd, off
     return reserved == MAP_FAILED ? MAP_FAILED : reserved + guard;
 }
 
-/* ---- One trial ----------------------------------------------------------------------------- */
+/* ---- What came of one ---------------------------------------------------------------------- */
 
-typedef void body(const struct assault *plan, struct result *result);
-
-/* Not by a process number: other tests are in other PID namespaces, and see the same /dev/shm. */
-static void make_name(struct result *result) {
-    uint64_t random = 0;
-    if (getrandom(&random, sizeof random, 0) != sizeof random) abort();
-    snprintf(result->name, sizeof result->name, "/shmq-hostile.%016" PRIx64, random);
+/* The words that choose it. */
+static struct attempt_text {
+    char text[160];
+} attempt_print(const struct attempt *attempt) {
+    struct attempt_text print;
+    const struct assault *what = &attempt->assault;
+    if (attempt->body == assault_bystander)
+        snprintf(print.text, sizeof print.text, "--bystander");
+    else if (attempt->body == assault_rehearse)
+        snprintf(print.text, sizeof print.text, "--storms 0 --trials 0");
+    else if (what->storms)
+        snprintf(print.text, sizeof print.text, "--storm %" PRIu64, what->seed);
+    else
+        snprintf(print.text, sizeof print.text, "--at %s --blow %s",
+                 trial_print(&(struct trial){.first = what->point}).text, blow_print(&what->blow).text);
+    return print;
 }
 
-static void sweep(const struct result *result) {
-    for (size_t row = 0; row < NOTIFIERS_COUNT; row++) { /* a header may have claimed any */
+static void show_progress(void) {
+    const int64_t now_ms = check_now_ms();
+    if (!at_terminal || now_ms - total.shown_ms < PROGRESS_MS) return;
+    total.shown_ms = now_ms;
+    fprintf(stderr, "\r\033[K%" PRIu64 " storms, %" PRIu64 " blows in %" PRIu64 " scenes, %" PRIu64 " bad",
+            total.storms, total.blows + total.harms, total.scenes, total.bad);
+}
+
+static void clear_progress(void) {
+    if (at_terminal) fprintf(stderr, "\r\033[K");
+}
+
+static void show_failure(const struct attempt *attempt, const struct result *result) {
+    const struct scene *scene = &attempt->assault.scene;
+    const struct attempt_text which = attempt_print(attempt);
+    clear_progress();
+    printf("%s: notifier=%s operation=%s state=%s side=%s%s%s %s: %s\n", result->verdict == HUNG ? "HUNG" : "BAD",
+           scene->notifier->name, OPERATION_NAMES[scene->operation], STATE_NAMES[scene->state], scene_side(scene),
+           scene->many ? " ends=many" : "", attempt->assault.checked ? " checksums" : "", which.text, result->why);
+    if (total.reproduce[0] != '\0') return;
+    snprintf(total.reproduce, sizeof total.reproduce,
+             "%s --seed %" PRIu64 " --notifier %s --operation %s --state %s --side %s%s%s %s", program, options.seed,
+             scene->notifier->name, OPERATION_NAMES[scene->operation], STATE_NAMES[scene->state],
+             scene->side == SHMQ_PRODUCER ? "producer" : "consumer", scene->many ? " --many" : "",
+             attempt->assault.checked ? " --checksum" : "", which.text);
+}
+
+/* A hostile header may have claimed doorbells of any notifier; and some names are our own. */
+static void sweep(struct result *result) {
+    char beside[sizeof result->name + 8]; /* the bystander's; what was to replace the queue */
+    for (size_t row = 0; row < NOTIFIERS_COUNT; row++) {
         notifier_now = &NOTIFIERS[row];
         traces_sweep(result);
     }
-    char other[sizeof result->name + 8]; /* the bystander's */
-    snprintf(other, sizeof other, "%s.other", check_path(result->name));
-    (void)unlink(other);
+    snprintf(beside, sizeof beside, "%s.other", check_path(result->name));
+    (void)unlink(beside);
+    snprintf(beside, sizeof beside, "%s.new", check_path(result->name));
+    (void)unlink(beside);
 }
 
-/* Runs it in a process group of its own, which ends with it, or when it hangs. */
-static void run(body *perform, const struct assault *assault, struct result *result) {
-    struct point *const point = result->point;
-    int status = 0;
-    memset(result, 0, sizeof *result);
-    result->point = point;
-    make_name(result);
-    fflush(NULL);
-    const int64_t until_ms = check_now_ms() + LIMIT_MS;
-    const pid_t pid = fork();
-    if (pid < 0) abort();
-    (void)setpgid(pid, pid);
-    if (pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        perform(assault, result);
-    }
-    while (waitpid(pid, &status, WNOHANG) != pid) {
-        if (interrupted || check_now_ms() > until_ms) (void)kill(pid, SIGKILL);
-        usleep(200);
-    }
-    (void)kill(-pid, SIGKILL);
-    sweep(result);
-    if (result->verdict != RUNNING) return;
-    result->verdict = interrupted ? INTERRUPTED : check_now_ms() > until_ms ? HUNG : BAD;
-    snprintf(result->why, sizeof result->why, "the trial's own process ended with wait status 0x%x", status);
-}
-
-static void print_scene(FILE *to, const struct assault *assault) {
-    const struct scene *scene = &assault->scene;
-    fprintf(to, "notifier=%s operation=%s state=%s side=%s%s%s", scene->notifier->name,
-            OPERATION_NAMES[scene->operation], STATE_NAMES[scene->state], scene_side(scene),
-            scene->many ? " ends=many" : "", assault->checked ? " checksums" : "");
-}
-
-static void note_reproduction(const struct assault *assault) {
-    const struct scene *scene = &assault->scene;
-    char which[256];
-    if (assault->storms)
-        snprintf(which, sizeof which, "--storm %" PRIu64, assault->seed);
-    else
-        snprintf(which, sizeof which, "--at %s --blow %s", trial_print(&(struct trial){.first = assault->point}).text,
-                 blow_print(&assault->blow).text);
-    if (atomic_exchange(&total->is_told, true)) return;
-    snprintf(total->reproduce, sizeof total->reproduce, "%s --notifier %s --operation %s --state %s --side %s%s%s %s",
-             program, scene->notifier->name, OPERATION_NAMES[scene->operation], STATE_NAMES[scene->state],
-             scene->side == SHMQ_PRODUCER ? "producer" : "consumer", scene->many ? " --many" : "",
-             assault->checked ? " --checksum" : "", which);
-}
-
-/* How it went. */
-static void count(const struct assault *assault, const struct result *result, const char *what) {
-    if (result->verdict == GOOD || result->verdict == INTERRUPTED) return;
-    const uint64_t bad = atomic_fetch_add(&total->bad, 1);
-    if (result->verdict == HUNG) total->hung++;
-    if (bad >= SHOWN) return;
-    printf("%s: ", result->verdict == HUNG ? "HUNG" : "BAD");
-    print_scene(stdout, assault);
-    printf(" %s: %s\n", what, result->why);
-    note_reproduction(assault);
+static void count(const struct job *job) {
+    const struct attempt *attempt = &attempts[job->number];
+    const struct assault *what = &attempt->assault;
+    const struct result *result = job->result;
+    sweep(job->result);
+    if (result->verdict == INTERRUPTED) return;
+    const bool strikes = attempt->body == assault && !what->storms;
+    total.scenes += attempt->body == assault_rehearse;
+    total.bystanders += attempt->body == assault_bystander;
+    total.storms += attempt->body == assault && what->storms;
+    total.blows += strikes && what->blow.harm == WRITE;
+    total.harms += strikes && what->blow.harm != WRITE;
+    total.hung += result->verdict == HUNG;
+    total.bad += result->verdict != GOOD;
+    show_progress();
+    if (result->verdict != GOOD && total.bad <= SHOWN) show_failure(attempt, result);
 }
 
 /* ---- Many trials --------------------------------------------------------------------------- */
 
-static void strike(const struct assault *at_once, struct result *result) {
-    char what[256];
-    snprintf(what, sizeof what, "at=%s blow=%s", trial_print(&(struct trial){.first = at_once->point}).text,
-             blow_print(&at_once->blow).text);
-    run(assault, at_once, result);
-    count(at_once, result, what);
-    total->blows += at_once->blow.harm == WRITE;
-    total->harms += at_once->blow.harm != WRITE;
+static struct job *await_free_job(void) {
+    struct job *job;
+    while ((job = job_free()) == NULL)
+        count(job_await());
+    return job;
+}
+
+/* Storms may have all cores; who goes step by step needs one. */
+static void start(struct job *job, const struct attempt *attempt) {
+    attempts[job->number] = *attempt;
+    if (!job_start(job, false)) return;
+    if (!attempt->assault.storms) keep_to_one_core();
+    attempt->body(&attempts[job->number].assault, job->result);
+}
+
+/* The moments of a scene, while trials of the one before go on. Until the next time. */
+static const struct result *rehearse(const struct assault *scene) {
+    static struct result *result;
+    struct job *const job = await_free_job();
+    struct result *const before = job->result;
+    if (result == NULL) {
+        result = check_shared(sizeof *result);
+        result->point = check_shared(POINTS_MOST * sizeof *result->point);
+    }
+    job->result = result;
+    start(job, &(struct attempt){*scene, assault_rehearse});
+    for (const struct job *ended = NULL; ended != job;)
+        count(ended = job_await());
+    job->result = before;
+    return result;
 }
 
 /* One of the victim's moments; often one beside a system call. */
@@ -192,50 +201,44 @@ static struct point draw_point(const struct result *rehearsal) {
 }
 
 /* All moments of a scene, all words: so many of them. */
-static void strike_often(const struct assault *scene, struct result *rehearsal, struct result *result) {
+static void strike_often(const struct assault *scene) {
     const bool is_cond = scene->scene.notifier->kind == SHMQ_NOTIFY_COND; /* its mutex is libc's: no garbage there */
-    run(assault_rehearse, scene, rehearsal);
-    count(scene, rehearsal, "rehearsal");
-    total->scenes++;
-    for (uint64_t trial = 0; rehearsal->points > 0 && trial < options.trials && !interrupted; trial++) {
-        struct assault now = *scene;
-        now.point = options.at_point ? options.point.first : draw_point(rehearsal);
-        now.blow = options.has_blow ? options.blow : blow_draw(draw, is_cond, is_cond);
-        strike(&now, result);
+    const struct result *rehearsal = rehearse(scene);
+    for (uint64_t trial = 0; rehearsal->points > 0 && trial < options.trials && !jobs_interrupted; trial++) {
+        struct attempt now = {*scene, assault};
+        now.assault.point = options.at_point ? options.point.first : draw_point(rehearsal);
+        now.assault.blow = options.has_blow ? options.blow : blow_draw(is_cond, is_cond);
+        start(await_free_job(), &now);
     }
 }
 
-static void storm_often(const struct assault *kind, struct result *result) {
-    for (uint64_t trial = 0; trial < options.storms && !interrupted; trial++) {
-        char what[64];
-        struct assault now = *kind;
-        now.seed = options.one_storm ? options.storm : draw();
-        snprintf(what, sizeof what, "storm=%" PRIu64, now.seed);
-        run(assault, &now, result);
-        count(&now, result, what);
-        total->storms++;
+static void storm_often(const struct assault *kind) {
+    for (uint64_t trial = 0; trial < options.storms && !jobs_interrupted; trial++) {
+        struct attempt now = {*kind, assault};
+        now.assault.seed = options.one_storm ? options.storm : draw();
+        start(await_free_job(), &now);
     }
 }
 
 /* Once for each notifier whose doorbells have names. */
-static void mind_bystander(const struct assault *kind, struct result *result) {
-    if (kind->scene.notifier->prefix == NULL || kind->scene.many || kind->checked) return;
-    run(assault_bystander, kind, result);
-    count(kind, result, "bystander");
-    total->bystanders++;
+static void mind_bystander(const struct assault *kind) {
+    if (kind->scene.notifier->prefix == NULL || kind->scene.many || kind->checked || options.one_storm) return;
+    start(await_free_job(), &(struct attempt){*kind, assault_bystander});
 }
 
 /* ---- All of them --------------------------------------------------------------------------- */
 
 static bool is_wanted(const struct assault *unit) {
     const struct scene *scene = &unit->scene;
-    if ((options.many && !scene->many) || (options.checked && !unit->checked)) return false;
+    const bool is_one = options.one_storm || (options.at_point && options.has_blow);
+    if ((options.many || is_one) && scene->many != options.many) return false;
+    if ((options.checked || is_one) && unit->checked != options.checked) return false;
     if (unit->checked && !CHECKSUM_BUILT) return false;
     if (options.notifier != NULL && strcmp(options.notifier, scene->notifier->name) != 0) return false;
     if (!notifier_works_here(scene->notifier)) return false;
     if (unit->storms) return !options.at_point && !options.has_blow;
-    if (options.one_storm || !scene_makes_sense(scene) || check_tool() != CHECK_PLAIN)
-        return false;                                                     /* BUILD says why */
+    if (options.one_storm || options.bystander || !scene_makes_sense(scene)) return false;
+    if (check_tool() != CHECK_PLAIN) return false;                        /* BUILD says why */
     if (scene->operation == UNLINK && scene->state == FULL) return false; /* nobody is there to fill it */
     if (options.operation >= 0 && scene->operation != (enum operation)options.operation) return false;
     if (options.state >= 0 && scene->state != (enum state)options.state) return false;
@@ -257,54 +260,33 @@ static struct assault unit_of(uint64_t number) {
     return unit;
 }
 
-__attribute__((noreturn)) static void work(void) {
-    struct result *rehearsal = check_shared(sizeof *rehearsal), *result = check_shared(sizeof *result);
-    rehearsal->point = check_shared(POINTS_MOST * sizeof *rehearsal->point);
-    for (uint64_t number; !interrupted && (number = total->turn++) < UNITS;) {
-        enum { SHORT_ONE_IN = 16 };
-        const struct assault unit = unit_of(number);
-        random_state = options.seed + number * 0xd1342543de82ef95u; /* whoever does it */
-        if (!is_wanted(&unit)) continue;
-        if (unit.storms) {
-            mind_bystander(&unit, result);
-            storm_often(&unit, result);
-        } else if (!options.is_short || draw() % SHORT_ONE_IN == 0) {
-            strike_often(&unit, rehearsal, result);
-        }
+static void play_unit(uint64_t number) {
+    enum { SHORT_ONE_IN = 16 };
+    const struct assault unit = unit_of(number);
+    if (!is_wanted(&unit)) return;
+    draw_from(options.seed + number * 0xd1342543de82ef95u); /* whichever others are wanted */
+    if (unit.storms) {
+        mind_bystander(&unit);
+        storm_often(&unit);
+    } else if (!options.is_short || one_in(SHORT_ONE_IN)) {
+        strike_often(&unit);
     }
-    fflush(NULL);
-    _exit(0);
 }
 
-static void show_progress(void) {
-    fprintf(stderr, "\r\033[K%" PRIu64 " storms, %" PRIu64 " blows in %" PRIu64 " scenes, %" PRIu64 " bad",
-            total->storms, total->blows + total->harms, total->scenes, total->bad);
-}
-
-static int run_all(void) {
-    const bool at_terminal = isatty(STDERR_FILENO) != 0;
+static int run(void) {
     const int64_t start_ms = check_now_ms();
-    pid_t workers[WORKERS];
-    for (int at = 0; at < WORKERS; at++)
-        if ((workers[at] = fork()) == 0) {
-            prctl(PR_SET_PDEATHSIG, SIGTERM);
-            work();
-        }
-    for (int left = WORKERS; left > 0;) {
-        left -= waitpid(-1, NULL, WNOHANG) > 0;
-        if (at_terminal) show_progress();
-        for (int at = 0; interrupted && at < WORKERS; at++)
-            (void)kill(workers[at], SIGTERM);
-        usleep(PROGRESS_MS * 1000);
-    }
-    if (at_terminal) fprintf(stderr, "\r\033[K");
+    for (uint64_t number = 0; number < UNITS && !jobs_interrupted; number++)
+        play_unit(number);
+    for (const struct job *job; (job = job_await()) != NULL;)
+        count(job);
+    clear_progress();
     printf("total: storms=%" PRIu64 " scenes=%" PRIu64 " blows=%" PRIu64 " harms=%" PRIu64 " bystanders=%" PRIu64
            " taken=%" PRIu64 " torn=%" PRIu64 " refused=%" PRIu64 " bad=%" PRIu64 " hung=%" PRIu64 " seconds=%.1f\n",
-           total->storms, total->scenes, total->blows, total->harms, total->bystanders, outcome->taken, outcome->torn,
-           outcome->refused, total->bad, total->hung, (double)(check_now_ms() - start_ms) / 1000);
-    if (total->is_told) printf("to reproduce: %s\n", total->reproduce);
-    if (interrupted) return 128 + interrupted;
-    return total->bad == 0 ? DONE : FAILED;
+           total.storms, total.scenes, total.blows, total.harms, total.bystanders, outcome->taken, outcome->torn,
+           outcome->refused, total.bad, total.hung, (double)(check_now_ms() - start_ms) / 1000);
+    if (total.reproduce[0] != '\0') printf("to reproduce: %s\n", total.reproduce);
+    if (jobs_interrupted) return 128 + jobs_interrupted;
+    return total.bad == 0 ? DONE : FAILED;
 }
 
 /* ---- Arguments ----------------------------------------------------------------------------- */
@@ -314,22 +296,10 @@ static int usage(const char *what, const char *why) {
     return USAGE;
 }
 
-static bool parse_number(const char *text, uint64_t *number) {
-    char *rest;
-    errno = 0;
-    *number = strtoull(text, &rest, 10);
-    return errno == 0 && rest != text && *rest == '\0' && text[0] != '-';
-}
-
-static bool is_notifier(const char *name) {
-    for (size_t row = 0; row < NOTIFIERS_COUNT; row++)
-        if (strcmp(NOTIFIERS[row].name, name) == 0) return true;
-    return false;
-}
-
 static bool parse_flag(const char *name) {
     if (strcmp(name, "--many") == 0) return options.many = true;
     if (strcmp(name, "--checksum") == 0) return options.checked = true;
+    if (strcmp(name, "--bystander") == 0) return options.bystander = true;
     if (strcmp(name, "--short") != 0) return false;
     options.trials = 20;
     options.storms = 4;
@@ -345,10 +315,10 @@ static bool parse_option(const char *name, const char *value) {
     if (strcmp(name, "--side") == 0) return (options.side = word_of(SIDES, 2, value)) >= 0;
     if (strcmp(name, "--at") == 0) return options.at_point = trial_parse(value, &options.point);
     if (strcmp(name, "--blow") == 0) return options.has_blow = blow_parse(value, &options.blow);
-    if (strcmp(name, "--storm") == 0) return options.one_storm = parse_number(value, &options.storm);
-    if (strcmp(name, "--trials") == 0) return parse_number(value, &options.trials);
-    if (strcmp(name, "--storms") == 0) return parse_number(value, &options.storms);
-    return strcmp(name, "--seed") == 0 && parse_number(value, &options.seed);
+    if (strcmp(name, "--storm") == 0) return options.one_storm = parse_number(value, UINT64_MAX, &options.storm);
+    if (strcmp(name, "--trials") == 0) return parse_number(value, UINT64_MAX, &options.trials);
+    if (strcmp(name, "--storms") == 0) return parse_number(value, UINT64_MAX, &options.storms);
+    return strcmp(name, "--seed") == 0 && parse_number(value, UINT64_MAX, &options.seed);
 }
 
 /* DONE: go on. */
@@ -361,22 +331,8 @@ static int parse(int argc, char **argv) {
     }
     if (options.at_point && options.has_blow) options.trials = 1;
     if (options.one_storm) options.storms = 1;
+    if (options.bystander) options.storms = 0;
     return DONE;
-}
-
-static void prepare(void) {
-    sigset_t urgent;
-    sigemptyset(&urgent);
-    sigaddset(&urgent, SIGURG); /* the signal notifier wants it blocked */
-    sigprocmask(SIG_BLOCK, &urgent, NULL);
-    const struct sigaction ends = {.sa_handler = interrupt}, nothing = {.sa_handler = SIG_IGN};
-    sigaction(SIGINT, &ends, NULL);
-    sigaction(SIGTERM, &ends, NULL);
-    sigaction(SIGHUP, &ends, NULL);
-    sigaction(SIGPIPE, &nothing, NULL);
-    signal(SIGBUS, SIG_DFL); /* a sanitizer's */
-    total = check_shared(sizeof *total);
-    outcome = check_shared(sizeof *outcome);
 }
 
 int main(int argc, char **argv) {
@@ -393,6 +349,9 @@ int main(int argc, char **argv) {
         printf("SKIP: ptrace is forbidden here: %s\n", strerrorname_np(error));
         return DONE;
     }
-    prepare();
-    return run_all();
+    outcome = check_shared(sizeof *outcome);
+    signal(SIGBUS, SIG_DFL); /* a sanitizer's */
+    jobs_prepare(options.seed);
+    at_terminal = isatty(STDERR_FILENO) != 0;
+    return run();
 }

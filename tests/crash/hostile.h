@@ -3,9 +3,9 @@
  *
  *     blow.c     what it does: one value to one word, or something to the object
  *     assault.c  one trial: a stage, blows at one moment of a victim or all the time, and what must hold afterwards
- *     hostile.c  the program: which trials, several at a time
+ *     hostile.c  the program: which trials
  *
- * Scenes, actors and moments are those of crash.h. */
+ * Scenes, actors, moments and jobs are those of crash.h. */
 #ifndef HOSTILE_H
 #define HOSTILE_H
 
@@ -33,8 +33,8 @@ struct blow_text {
 struct blow_text blow_print(const struct blow *blow);
 bool blow_parse(const char *text, struct blow *blow);
 
-/* Drawn from a number: one of the words of one page, or harm to the object. */
-struct blow blow_draw(uint64_t (*draw)(void), bool spares_meeting, bool spares_object);
+/* Drawn: one of the words of one page, or harm to the object. */
+struct blow blow_draw(bool spares_meeting, bool spares_object);
 void blow_strike(const struct blow *blow, int object, const char *path);
 
 /* Does it change what newcomers and those who unlink go by? */

@@ -259,7 +259,6 @@ static void count(struct tally *tally, const struct job *job) {
 /* ---- Plots --------------------------------------------------------------------------------- */
 
 static void start(const struct tally *tally, struct job *job) {
-    memset(job->result, 0, sizeof *job->result);
     memset(&records[job->number], 0, sizeof records[job->number]);
     schedules[job->number] = waiting[--waiting_count];
     if (!job_start(job, options.file)) return;
@@ -424,6 +423,7 @@ int main(int argc, char **argv) {
         return DONE;
     }
     jobs_prepare(options.seed);
+    keep_to_one_core();
     at_terminal = isatty(STDERR_FILENO) != 0;
     records = check_shared(JOBS * sizeof *records);
     return run();

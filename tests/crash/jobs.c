@@ -3,47 +3,53 @@
 #include "crash.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
+#include "mix.h"
 
-enum { LIMIT_MS = 30000 }; /* of a whole trial */
+enum { LIMIT_MS = 60000 }; /* of a whole trial */
 
 volatile sig_atomic_t jobs_interrupted;
 static struct job jobs[JOBS];
-static uint64_t serial, random_state;
+static uint64_t serial, stem, random_state;
 
 static void interrupt(int number) { jobs_interrupted = number; }
 
-bool one_in(uint32_t count) /* splitmix64 */
-{
-    uint64_t z = (random_state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return count > 0 && (z ^ (z >> 31)) % count == 0;
+void draw_from(uint64_t seed) { random_state = seed; }
+
+uint64_t draw(void) { return random_of(&random_state); }
+
+bool one_in(uint32_t count) {
+    const uint64_t number = draw();
+    return count > 0 && number % count == 0;
 }
 
+static const char *place_of_files(void) {
+    const char *place = getenv("TEST_TMPDIR");
+    return place == NULL ? "/tmp" : place;
+}
+
+/* Not by a process number: other runs are in other PID namespaces, and see the same /dev/shm. */
 static void make_name(struct result *result, bool file) {
-    const char *parent = getenv("TEST_TMPDIR");
-    serial++;
-    if (!file) {
-        snprintf(result->name, sizeof result->name, "/shmq-crash.%d.%llu", (int)getpid(), (unsigned long long)serial);
-        return;
-    }
-    snprintf(result->name, sizeof result->name, "%.900s/shmq-crash.%d.%llu", parent == NULL ? "/tmp" : parent,
-             (int)getpid(), (unsigned long long)serial);
+    snprintf(result->name, sizeof result->name, "%.900s/shmq-crash.%016" PRIx64 ".%" PRIu64,
+             file ? place_of_files() : "", stem, ++serial);
+    if (!file) return;
     mkdir(result->name, 0700);
     strcat(result->name, "/queue");
 }
 
 bool job_start(struct job *job, bool file) {
     job->since_ms = check_now_ms();
+    *job->result = (struct result){.point = job->result->point};
     make_name(job->result, file);
     fflush(NULL);
     job->pid = fork();
@@ -90,7 +96,8 @@ struct job *job_free(void) {
 
 void jobs_prepare(uint64_t seed) {
     sigset_t urgent;
-    cpu_set_t core;
+    draw_from(seed);
+    if (getrandom(&stem, sizeof stem, 0) != sizeof stem) abort();
     sigemptyset(&urgent);
     sigaddset(&urgent, SIGURG); /* the signal notifier wants it blocked */
     sigprocmask(SIG_BLOCK, &urgent, NULL);
@@ -99,15 +106,17 @@ void jobs_prepare(uint64_t seed) {
     sigaction(SIGTERM, &ends, NULL);
     sigaction(SIGHUP, &ends, NULL);
     sigaction(SIGPIPE, &nothing, NULL);
-    /* A step is two switches between tracer and victim: on one core they take a third of the time. */
-    CPU_ZERO(&core);
-    CPU_SET((size_t)sched_getcpu(), &core);
-    (void)sched_setaffinity(0, sizeof core, &core);
     for (uint32_t number = 0; number < JOBS; number++) {
         jobs[number].number = number;
         jobs[number].result = check_shared(sizeof *jobs[number].result);
     }
-    random_state = seed;
+}
+
+void keep_to_one_core(void) {
+    cpu_set_t core;
+    CPU_ZERO(&core);
+    CPU_SET((size_t)sched_getcpu(), &core);
+    (void)sched_setaffinity(0, sizeof core, &core);
 }
 
 bool is_notifier(const char *name) {
