@@ -118,7 +118,7 @@ struct trial {
 };
 
 /* What the core does that shmq.h does not say; so a trial that meets it is not wrong, but counted. */
-enum gap_kind { NO_GAP, SAYS, LOSES, LEAVES };
+enum gap_kind { SAYS, LEAVES };
 struct gap {
     enum gap_kind kind;
     const char *call;

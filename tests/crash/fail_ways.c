@@ -119,7 +119,7 @@ const struct fail_way FAIL_WAYS[] = {
     {"os_lock (to unlock)", ENOLCK, false, "the server does not answer"},
 
     {"os_lock_held", EINTR, false, "a signal handler ran while a server was asked: fcntl(2)"},
-    {"os_lock_held", EINVAL, false, "this file system has no locks, or this kernel none of this kind"},
+    {"os_lock_held", ENOLCK, false, "the server does not answer"},
 
     /* Memory. */
     {"os_blank", EAGAIN, false, "mlockall(MCL_FUTURE), and RLIMIT_MEMLOCK: mmap(2)"},
