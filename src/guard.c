@@ -48,7 +48,8 @@ struct shmq *guard_new(void) {
     q->open = true;
     if (known) return q;
     q->next = first;
-    return first = q;
+    first = q;
+    return q;
 }
 
 void guard_free(struct shmq *q) { q->open = false; }

@@ -93,7 +93,7 @@ static int plan(struct header *header, const struct shmq_attr *attr) {
         .fingerprint = fingerprint_of(notifier),
     };
     while ((uint32_t)header->instance == 0)
-        if (os_random(&header->instance, sizeof header->instance) != 0) return -1;
+        if (os_random(&header->instance, sizeof header->instance) != 0 && errno != EINTR) return -1;
     return header_is_sound(header, header->object_size) ? supported(header) : fail(EINVAL);
 }
 

@@ -57,7 +57,6 @@ static bool is_true(int error) {
 }
 
 const struct gap GAPS[] = {
-    {SAYS, "os_random", EINTR},
     {SAYS, "os_lock (to unlock)", EINTR}, /* EBADMSG: of lock's gates */
     /* The last close of an ephemeral queue leaves its name, and says that all went well. */
     {LEAVES, "os_lock_held", EINTR},
