@@ -21,6 +21,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import script
 from script import ROOT, Failure, origin
 
 REPORT = "docs/results/notifiers.md"
@@ -483,15 +484,5 @@ def run(arguments):
         raise Failure("not everything could be measured, see above")
 
 
-def main():
-    try:
-        run(sys.argv[1:])
-    except KeyboardInterrupt:
-        print("ci/bench: interrupted", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-    except Failure as failure:
-        sys.exit(f"ci/bench: {failure}")
-
-
 if __name__ == "__main__":
-    main()
+    script.run("ci/bench", run)

@@ -12,11 +12,11 @@ import os
 import re
 import secrets
 import shlex
-import signal
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 import run as bench
+import script
 from script import ROOT, Failure, origin
 
 REPORT = "docs/results/scoreboard.md"
@@ -324,15 +324,5 @@ def score(arguments):
         raise Failure("not as promised, see above: " + ", ".join(" ".join(cell) for cell in shame))
 
 
-def main():
-    try:
-        score(sys.argv[1:])
-    except KeyboardInterrupt:
-        print("ci/scoreboard: interrupted", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-    except Failure as failure:
-        sys.exit(f"ci/scoreboard: {failure}")
-
-
 if __name__ == "__main__":
-    main()
+    script.run("ci/scoreboard", score)

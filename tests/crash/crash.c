@@ -2,23 +2,14 @@
 #include "crash.h"
 
 #include <errno.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/random.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "check.h"
 
 enum {
-    DONE,
-    FAILED,
-    USAGE,
     PROGRESS_MS = 200, /* between two progress lines */
     SHOWN = 3          /* failures of one scene */
 };
@@ -323,17 +314,10 @@ static int run(void) {
            (unsigned long long)total.scenes, (unsigned long long)total.trials, (unsigned long long)total.bad,
            (unsigned long long)total.hung, (unsigned long long)total.astray,
            (double)(check_now_ms() - start_ms) / 1000);
-    if (total.reproduce[0] != '\0') printf("to reproduce: %s\n", total.reproduce);
-    if (jobs_interrupted) return 128 + jobs_interrupted;
-    return total.bad == 0 ? DONE : FAILED;
+    return command_end(total.bad, total.reproduce);
 }
 
 /* ---- Arguments ----------------------------------------------------------------------------- */
-
-static int usage(const char *what, const char *why) {
-    fprintf(stderr, "crash: %s: %s\ncrash --help tells more.\n", what, why);
-    return USAGE;
-}
 
 static bool parse_flag(const char *name) {
     if (strcmp(name, "--many") == 0) return options.many = true;
@@ -346,7 +330,7 @@ static bool parse_flag(const char *name) {
 }
 
 /* What is wrong with it, or NULL. */
-static const char *parse_option(const char *name, const char *value) {
+static const char *parse_option(const char *name, char *value) {
     static const char *const SIDES[] = {"producer", "consumer"};
     static const char UNKNOWN[] = "there is no such thing";
     struct trial trial;
@@ -365,25 +349,12 @@ static const char *parse_option(const char *name, const char *value) {
     return fits ? NULL : "that is no such number";
 }
 
-/* DONE: go on. */
-static int parse(int argc, char **argv) {
-    for (int at = 1; at < argc; at++) {
-        if (parse_flag(argv[at])) continue;
-        if (strncmp(argv[at], "--", 2) != 0 || at + 1 == argc) return usage(argv[at], "what is that?");
-        const char *wrong = parse_option(argv[at], argv[at + 1]);
-        if (wrong != NULL) return usage(argv[at], wrong);
-        at++;
-    }
-    return DONE;
-}
+static const struct command COMMAND = {"crash", HELP, parse_flag, parse_option};
 
 int main(int argc, char **argv) {
     program = argv[0];
     if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed) abort();
-    for (int at = 1; at < argc; at++)
-        if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) return fputs(HELP, stdout) < 0;
-    const int result = parse(argc, argv);
-    if (result != DONE) return result;
+    command_read(&COMMAND, argc, argv);
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("seed %llu\n", (unsigned long long)options.seed);
     const int error = trace_is_allowed();

@@ -7,6 +7,7 @@
  *     play.c    one trial: how it begins, the death, what must hold afterwards
  *     traces.c  what a trial must not leave behind
  *     jobs.c    several trials at a time
+ *     command.c how a program is called, and how it ends
  *     crash.c   the program: which trials
  *
  * What others can tell changes by a store to the object, which is seen by comparing it after each instruction; and by a
@@ -215,6 +216,23 @@ void draw_from(uint64_t seed);
 uint64_t draw(void);
 /* Drawn: one in so many is true; of 0 none. */
 bool one_in(uint32_t count);
+
+/* ---- command.c ---- */
+
+enum { DONE, FAILED, USAGE }; /* exit statuses */
+
+/* How a program is called. */
+struct command {
+    const char *name, *help;
+    bool (*flag)(const char *name);                       /* false: it is none */
+    const char *(*option)(const char *name, char *value); /* what is wrong with it, or NULL */
+};
+
+/* Reads the arguments; ends the program if help is wanted, or if one is wrong. */
+void command_read(const struct command *command, int argc, char **argv);
+__attribute__((noreturn)) void command_refuse(const struct command *command, const char *what, const char *why);
+/* The last line of a run, if something was bad, and the exit status. */
+int command_end(uint64_t bad, const char *reproduce);
 
 /* What arguments say. */
 bool is_notifier(const char *name);

@@ -14,9 +14,6 @@
 #include "checksum.h"
 
 enum {
-    DONE,
-    FAILED,
-    USAGE,
     PROGRESS_MS = 200, /* between two progress lines */
     SHOWN = 10         /* failures */
 };
@@ -284,17 +281,10 @@ static int run(void) {
            " taken=%" PRIu64 " torn=%" PRIu64 " refused=%" PRIu64 " bad=%" PRIu64 " hung=%" PRIu64 " seconds=%.1f\n",
            total.storms, total.scenes, total.blows, total.harms, total.bystanders, outcome->taken, outcome->torn,
            outcome->refused, total.bad, total.hung, (double)(check_now_ms() - start_ms) / 1000);
-    if (total.reproduce[0] != '\0') printf("to reproduce: %s\n", total.reproduce);
-    if (jobs_interrupted) return 128 + jobs_interrupted;
-    return total.bad == 0 ? DONE : FAILED;
+    return command_end(total.bad, total.reproduce);
 }
 
 /* ---- Arguments ----------------------------------------------------------------------------- */
-
-static int usage(const char *what, const char *why) {
-    fprintf(stderr, "hostile: %s: %s\nhostile --help tells more.\n", what, why);
-    return USAGE;
-}
 
 static bool parse_flag(const char *name) {
     if (strcmp(name, "--many") == 0) return options.many = true;
@@ -307,7 +297,7 @@ static bool parse_flag(const char *name) {
 }
 
 /* False: that makes no sense. */
-static bool parse_option(const char *name, const char *value) {
+static bool takes(const char *name, const char *value) {
     static const char *const SIDES[] = {"producer", "consumer"};
     if (strcmp(name, "--notifier") == 0) return is_notifier(options.notifier = value);
     if (strcmp(name, "--operation") == 0) return (options.operation = word_of(OPERATION_NAMES, OPERATIONS, value)) >= 0;
@@ -321,27 +311,19 @@ static bool parse_option(const char *name, const char *value) {
     return strcmp(name, "--seed") == 0 && parse_number(value, UINT64_MAX, &options.seed);
 }
 
-/* DONE: go on. */
-static int parse(int argc, char **argv) {
-    for (int at = 1; at < argc; at++) {
-        if (parse_flag(argv[at])) continue;
-        if (strncmp(argv[at], "--", 2) != 0 || at + 1 == argc) return usage(argv[at], "what is that?");
-        if (!parse_option(argv[at], argv[at + 1])) return usage(argv[at], "that makes no sense");
-        at++;
-    }
-    if (options.at_point && options.has_blow) options.trials = 1;
-    if (options.one_storm) options.storms = 1;
-    if (options.bystander) options.storms = 0;
-    return DONE;
+static const char *parse_option(const char *name, char *value) {
+    return takes(name, value) ? NULL : "that makes no sense";
 }
+
+static const struct command COMMAND = {"hostile", HELP, parse_flag, parse_option};
 
 int main(int argc, char **argv) {
     program = argv[0];
     if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed) abort();
-    for (int at = 1; at < argc; at++)
-        if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) return fputs(HELP, stdout) < 0;
-    const int result = parse(argc, argv);
-    if (result != DONE) return result;
+    command_read(&COMMAND, argc, argv);
+    if (options.at_point && options.has_blow) options.trials = 1;
+    if (options.one_storm) options.storms = 1;
+    if (options.bystander) options.storms = 0;
     setvbuf(stdout, NULL, _IOLBF, 0);
     printf("seed %" PRIu64 "\n", options.seed);
     const int error = trace_is_allowed();

@@ -2,7 +2,6 @@
  * the same way: with a preemption, a death, or another one that goes on, at some later place. Each is played once. */
 #include "interleave.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -11,9 +10,6 @@
 #include "check.h"
 
 enum {
-    DONE,
-    FAILED,
-    USAGE,
     PROGRESS_MS = 200,   /* between two progress lines */
     SHOWN = 3,           /* failures of one plot */
     OUTCOMES_MOST = 4096 /* of one plot */
@@ -359,17 +355,10 @@ static int run(void) {
            (unsigned long long)total.outcomes, (unsigned long long)total.bad, (unsigned long long)total.hung,
            (unsigned long long)total.astray, (unsigned long long)total.slow,
            (double)(check_now_ms() - start_ms) / 1000);
-    if (total.reproduce[0] != '\0') printf("to reproduce: %s\n", total.reproduce);
-    if (jobs_interrupted) return 128 + jobs_interrupted;
-    return total.bad == 0 ? DONE : FAILED;
+    return command_end(total.bad, total.reproduce);
 }
 
 /* ---- Arguments ----------------------------------------------------------------------------- */
-
-static int usage(const char *what, const char *why) {
-    fprintf(stderr, "interleave: %s: %s\ninterleave --help tells more.\n", what, why);
-    return USAGE;
-}
 
 static bool parse_flag(const char *name) {
     if (strcmp(name, "--file") == 0) return options.file = true;
@@ -395,25 +384,13 @@ static const char *parse_option(const char *name, char *value) {
     return "there is no such option";
 }
 
-/* DONE: go on. */
-static int parse(int argc, char **argv) {
-    for (int at = 1; at < argc; at++) {
-        if (parse_flag(argv[at])) continue;
-        if (strncmp(argv[at], "--", 2) != 0 || at + 1 == argc) return usage(argv[at], "what is that?");
-        const char *wrong = parse_option(argv[at], argv[at + 1]);
-        if (wrong != NULL) return usage(argv[at], wrong);
-        at++;
-    }
-    return options.schedule == NULL || options.has_plot ? DONE : usage("--schedule", "of which plot?");
-}
+static const struct command COMMAND = {"interleave", HELP, parse_flag, parse_option};
 
 int main(int argc, char **argv) {
     program = argv[0];
     if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed) abort();
-    for (int at = 1; at < argc; at++)
-        if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) return fputs(HELP, stdout) < 0;
-    const int result = parse(argc, argv);
-    if (result != DONE) return result;
+    command_read(&COMMAND, argc, argv);
+    if (options.schedule != NULL && !options.has_plot) command_refuse(&COMMAND, "--schedule", "of which plot?");
     setvbuf(stdout, NULL, _IOLBF, 0);
     if (options.list) return list();
     printf("seed %llu\n", (unsigned long long)options.seed);

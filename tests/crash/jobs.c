@@ -2,7 +2,6 @@
  * programs of this folder share. */
 #include "crash.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -117,17 +116,4 @@ void keep_to_one_core(void) {
     CPU_ZERO(&core);
     CPU_SET((size_t)sched_getcpu(), &core);
     (void)sched_setaffinity(0, sizeof core, &core);
-}
-
-bool is_notifier(const char *name) {
-    for (size_t row = 0; row < NOTIFIERS_COUNT; row++)
-        if (strcmp(NOTIFIERS[row].name, name) == 0) return true;
-    return false;
-}
-
-bool parse_number(const char *text, uint64_t most, uint64_t *number) {
-    char *rest;
-    errno = 0;
-    *number = strtoull(text, &rest, 10);
-    return errno == 0 && rest != text && *rest == '\0' && text[0] != '-' && *number <= most;
 }

@@ -10,13 +10,26 @@ import os
 import platform
 import re
 import shlex
+import signal
 import subprocess
+import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 class Failure(Exception):
     """Something to tell the user, without a traceback."""
+
+
+def run(name, body):
+    """Calls body with the command's arguments; says in a line what ended it early."""
+    try:
+        body(sys.argv[1:])
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
+    except Failure as failure:
+        sys.exit(f"{name}: {failure}")
 
 
 def git(*arguments):

@@ -1,0 +1,45 @@
+/* How the programs of this folder are called, and how they end. */
+#include "crash.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+
+bool is_notifier(const char *name) {
+    for (size_t row = 0; row < NOTIFIERS_COUNT; row++)
+        if (strcmp(NOTIFIERS[row].name, name) == 0) return true;
+    return false;
+}
+
+bool parse_number(const char *text, uint64_t most, uint64_t *number) {
+    char *rest;
+    errno = 0;
+    *number = strtoull(text, &rest, 10);
+    return errno == 0 && rest != text && *rest == '\0' && text[0] != '-' && *number <= most;
+}
+
+void command_refuse(const struct command *command, const char *what, const char *why) {
+    fprintf(stderr, "%s: %s: %s\n%s --help tells more.\n", command->name, what, why, command->name);
+    exit(USAGE);
+}
+
+void command_read(const struct command *command, int argc, char **argv) {
+    for (int at = 1; at < argc; at++)
+        if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0)
+            exit(fputs(command->help, stdout) < 0 ? FAILED : DONE);
+    for (int at = 1; at < argc; at++) {
+        if (command->flag(argv[at])) continue;
+        if (strncmp(argv[at], "--", 2) != 0 || at + 1 == argc) command_refuse(command, argv[at], "what is that?");
+        const char *wrong = command->option(argv[at], argv[at + 1]);
+        if (wrong != NULL) command_refuse(command, argv[at], wrong);
+        at++;
+    }
+}
+
+int command_end(uint64_t bad, const char *reproduce) {
+    if (reproduce[0] != '\0') printf("to reproduce: %s\n", reproduce);
+    if (jobs_interrupted) return 128 + jobs_interrupted;
+    return bad == 0 ? DONE : FAILED;
+}
