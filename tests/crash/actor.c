@@ -120,9 +120,9 @@ __attribute__((noreturn)) static void act(int desk) {
 struct actor actor_new(const char *who, const struct scene *of, const char *name) {
     int desk[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, desk) != 0)
-        play_ends(BAD, "socketpair: %s", strerror(errno));
+        trial_ends(BAD, "socketpair: %s", strerror(errno));
     const pid_t pid = fork();
-    if (pid < 0) play_ends(BAD, "fork: %s", strerror(errno));
+    if (pid < 0) trial_ends(BAD, "fork: %s", strerror(errno));
     if (pid > 0) {
         close(desk[1]);
         return (struct actor){.who = who, .pid = pid, .fd = desk[0], .desk = desk[1]};
@@ -136,7 +136,7 @@ struct actor actor_new(const char *who, const struct scene *of, const char *name
 
 void actor_begin(const struct actor *actor, const struct request *request) {
     if (write(actor->fd, request, sizeof *request) != (ssize_t)sizeof *request)
-        play_ends(BAD, "the %s is not there any more", actor->who);
+        trial_ends(BAD, "the %s is not there any more", actor->who);
 }
 
 bool actor_end(const struct actor *actor, int limit_ms, struct reply *reply) {
@@ -147,6 +147,6 @@ bool actor_end(const struct actor *actor, int limit_ms, struct reply *reply) {
         ready = poll(&desk, 1, (int)(until_ms - check_now_ms()));
     if (ready <= 0) return false;
     if (read(actor->fd, reply, sizeof *reply) != (ssize_t)sizeof *reply)
-        play_ends(BAD, "the %s has ended by itself", actor->who);
+        trial_ends(BAD, "the %s has ended by itself", actor->who);
     return true;
 }

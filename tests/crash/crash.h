@@ -1,14 +1,12 @@
-/* Kill everywhere: one process, the victim, runs one operation instruction by instruction, and is killed, or stopped, at
- * each moment that others could tell from the one before. Then others finish the job, and must find what shmq.h promises.
+/* What the programs that kill, interleave and harm processes share: a process, the victim, runs one operation under
+ * ptrace, and is stopped at each moment that others could tell from the one before. Then something happens to it.
  *
- *     scene.c   what is done (operation, state, side …), and which words name it
- *     actor.c   processes that do one thing at a time when they are told to
- *     trace.c   the victim under ptrace: its moments, and how it gets to one of them
- *     play.c    one trial: how it begins, the death, what must hold afterwards
- *     traces.c  what a trial must not leave behind
- *     jobs.c    several trials at a time
- *     command.c how a program is called, and how it ends
- *     crash.c   the program: which trials
+ *     scene.c    what is done (operation, state, side …), and which words name it
+ *     actor.c    processes that do one thing at a time when they are told to
+ *     trace.c    the victim under ptrace: its moments, and how it gets to one of them
+ *     traces.c   what a trial must not leave behind
+ *     jobs.c     several trials at a time
+ *     command.c  how a program is called, and how it ends
  *
  * What others can tell changes by a store to the object, which is seen by comparing it after each instruction; and by a
  * system call. So these are the distinct moments: after each instruction that changed the object, after each system call,
@@ -157,7 +155,7 @@ void trace_release(const struct trace *trace);
 /* By SIGSTOP, and lets go of it; SIGCONT makes it go on. */
 void trace_stop(struct trace *trace);
 
-/* ---- play.c ---- */
+/* ---- jobs.c ---- */
 
 enum { POINTS_MOST = 1 << 18 };
 enum verdict { RUNNING, GOOD, BAD, HUNG, INTERRUPTED };
@@ -176,15 +174,8 @@ struct result {
     struct point *point; /* room for POINTS_MOST */
 };
 
-/* For a process of its own: both end it. Runs the scene and notes its moments: every `every`th instruction too, unless 0.
- * Of a pair, those of the end that comes second. */
-void play_rehearse(const struct scene *scene, const struct trial *trial, uint32_t every, struct result *result);
-void play(const struct scene *scene, const struct trial *trial, struct result *result);
-
-/* The trial has failed, or hangs. */
-__attribute__((noreturn, format(printf, 2, 3))) void play_ends(enum verdict verdict, const char *format, ...);
-
-/* ---- jobs.c ---- */
+/* Ends the process of a trial, with what came of it. Each program has its own. */
+__attribute__((noreturn, format(printf, 2, 3))) void trial_ends(enum verdict verdict, const char *format, ...);
 
 enum { JOBS = 10 }; /* on one core: most of what they do is to wait */
 
@@ -203,7 +194,7 @@ void jobs_prepare(uint64_t seed);
 /* One that is free, or NULL. */
 struct job *job_free(void);
 /* Clears the result but for the room in it, gives the queue of this trial a name (file: of a regular file), and forks.
- * True in the child, for whom play_ends is the end. */
+ * True in the child, for whom trial_ends is the end. */
 bool job_start(struct job *job, bool file);
 /* Until one has ended, which is returned, with its verdict and without what it left; NULL: none was running. */
 struct job *job_await(void);

@@ -55,9 +55,9 @@ static char state_of(pid_t pid) {
 
 static void check_stop(const struct trace *trace, int status) {
     if (!WIFSTOPPED(status))
-        play_ends(BAD, "the traced process %d ended by itself: wait status 0x%x", trace->pid, status);
+        trial_ends(BAD, "the traced process %d ended by itself: wait status 0x%x", trace->pid, status);
     if ((WSTOPSIG(status) & 0x7f) != SIGTRAP && WSTOPSIG(status) != SIGSTOP)
-        play_ends(BAD, "the traced process was hit by signal %d (%s)", WSTOPSIG(status), strsignal(WSTOPSIG(status)));
+        trial_ends(BAD, "the traced process was hit by signal %d (%s)", WSTOPSIG(status), strsignal(WSTOPSIG(status)));
 }
 
 static void wake_up(struct trace *trace) {
@@ -72,7 +72,7 @@ static bool stops(struct trace *trace, bool wakes) {
     for (int looks = 0, sleeps = 0;; looks++) {
         const pid_t stopped = waitpid(trace->pid, &status, WNOHANG | __WALL);
         if (stopped == trace->pid) break;
-        if (stopped < 0) play_ends(BAD, "waitpid: %s", strerror(errno));
+        if (stopped < 0) trial_ends(BAD, "waitpid: %s", strerror(errno));
         if (looks < 20)
             sched_yield();
         else
@@ -83,21 +83,21 @@ static bool stops(struct trace *trace, bool wakes) {
             if (!wakes) return false;
             wake_up(trace);
         }
-        if (check_now_ms() - start_ms > HANGS_MS) play_ends(HUNG, "the victim hangs in a system call");
+        if (check_now_ms() - start_ms > HANGS_MS) trial_ends(HUNG, "the victim hangs in a system call");
     }
     check_stop(trace, status);
     return true;
 }
 
 static void let_run(const struct trace *trace, int how) {
-    if (ptrace((enum __ptrace_request)how, trace->pid, NULL, NULL) != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
+    if (ptrace((enum __ptrace_request)how, trace->pid, NULL, NULL) != 0) trial_ends(BAD, "ptrace: %s", strerror(errno));
 }
 
 /* One instruction, that is no system call. */
 static void step_over(struct trace *trace) {
     int status;
     let_run(trace, PTRACE_SINGLESTEP);
-    if (waitpid(trace->pid, &status, __WALL) != trace->pid) play_ends(BAD, "waitpid: %s", strerror(errno));
+    if (waitpid(trace->pid, &status, __WALL) != trace->pid) trial_ends(BAD, "waitpid: %s", strerror(errno));
     check_stop(trace, status);
     note_place(trace);
 }
@@ -168,9 +168,9 @@ void trace_seize(struct trace *trace, const struct actor *actor, const struct re
     const long options = PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD;
     trace->pid = actor->pid;
     trace->desk = actor->desk;
-    if (ptrace(PTRACE_SEIZE, trace->pid, NULL, options) != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
+    if (ptrace(PTRACE_SEIZE, trace->pid, NULL, options) != 0) trial_ends(BAD, "ptrace: %s", strerror(errno));
     actor_begin(actor, request);
-    if (waitpid(trace->pid, &status, __WALL) != trace->pid) play_ends(BAD, "waitpid: %s", strerror(errno));
+    if (waitpid(trace->pid, &status, __WALL) != trace->pid) trial_ends(BAD, "waitpid: %s", strerror(errno));
     check_stop(trace, status); /* by its own SIGSTOP, which is not delivered */
 }
 
@@ -185,10 +185,10 @@ struct edge trace_to_edge(const struct trace *trace) {
     int status;
     struct __ptrace_syscall_info info;
     let_run(trace, PTRACE_SYSCALL);
-    if (waitpid(trace->pid, &status, __WALL) != trace->pid) play_ends(BAD, "waitpid: %s", strerror(errno));
+    if (waitpid(trace->pid, &status, __WALL) != trace->pid) trial_ends(BAD, "waitpid: %s", strerror(errno));
     check_stop(trace, status);
     if (ptrace(PTRACE_GET_SYSCALL_INFO, trace->pid, (void *)sizeof info, &info) <= 0)
-        play_ends(BAD, "ptrace: %s", strerror(errno));
+        trial_ends(BAD, "ptrace: %s", strerror(errno));
     struct edge edge = {.is_end = info.op != PTRACE_SYSCALL_INFO_ENTRY, .call = (long)info.entry.nr};
     if (!edge.is_end) memcpy(edge.argument, info.entry.args, sizeof edge.argument);
     return edge;
@@ -201,7 +201,7 @@ bool trace_is_desk(const struct trace *trace, const struct edge *edge) {
 uint64_t trace_read(const struct trace *trace, uint64_t address) {
     errno = 0;
     const long word = ptrace(PTRACE_PEEKDATA, trace->pid, (void *)(uintptr_t)address, NULL);
-    if (errno != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
+    if (errno != 0) trial_ends(BAD, "ptrace: %s", strerror(errno));
     return (uint64_t)word;
 }
 
@@ -231,7 +231,7 @@ void trace_release(const struct trace *trace) {
             check_stop(trace, status);
         }
     }
-    if (ptrace(PTRACE_DETACH, trace->pid, NULL, NULL) != 0) play_ends(BAD, "ptrace: %s", strerror(errno));
+    if (ptrace(PTRACE_DETACH, trace->pid, NULL, NULL) != 0) trial_ends(BAD, "ptrace: %s", strerror(errno));
 }
 
 void trace_stop(struct trace *trace) {
@@ -239,9 +239,9 @@ void trace_stop(struct trace *trace) {
     (void)kill(trace->pid, SIGSTOP);
     if (trace->now.asleep) (void)waitpid(trace->pid, &status, __WALL);
     if (ptrace(PTRACE_DETACH, trace->pid, NULL, trace->now.asleep ? (void *)SIGSTOP : NULL) != 0)
-        play_ends(BAD, "ptrace: %s", strerror(errno));
+        trial_ends(BAD, "ptrace: %s", strerror(errno));
     if (waitpid(trace->pid, &status, WUNTRACED) != trace->pid || !WIFSTOPPED(status))
-        play_ends(BAD, "the victim does not stop: wait status 0x%x", status);
+        trial_ends(BAD, "the victim does not stop: wait status 0x%x", status);
 }
 
 int trace_is_allowed(void) {

@@ -35,10 +35,10 @@ uint64_t traces_note(struct result *result) {
     struct header header;
     const int fd = open_named(result, &header);
     if (fd < 0) return 0;
-    if (header.magic != SHMQ_MAGIC) play_ends(BAD, "a half-built queue has a name");
+    if (header.magic != SHMQ_MAGIC) trial_ends(BAD, "a half-built queue has a name");
     if (object >= 0) close(object);
     object = fd;
-    if (!note_instance(result, header.instance)) play_ends(BAD, "too many queues");
+    if (!note_instance(result, header.instance)) trial_ends(BAD, "too many queues");
     return header.instance;
 }
 

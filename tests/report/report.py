@@ -35,7 +35,10 @@ LONG_FORMS = {
     "//tests/unit": "`SHMQ_LONG=1 bazel-bin/tests/unit/death_test`, `…/many_death_test`",
     "//tests/stress": "`ci/stress [--minutes N] [--sanitizer NAME]`",
     "//tests/canary": "`ci/planted`",
-    "//tests/crash": "`bazel run //tests/crash`, `…:interleave`, `…:hostile`; `SHMQ_LONG=1 bazel-bin/tests/crash/fail_test`",
+    "//tests/crash/fail": "`SHMQ_LONG=1 bazel-bin/tests/crash/fail/fail_test`",
+    "//tests/crash/hostile": "`bazel run //tests/crash/hostile`",
+    "//tests/crash/interleave": "`bazel run //tests/crash/interleave`",
+    "//tests/crash/kill": "`bazel run //tests/crash/kill`",
     "//tests/bench": "`ci/bench`, `ci/scoreboard`",
 }
 

@@ -127,7 +127,7 @@ static void write_word(const struct blow *blow, int object) {
     const bool is_known = !blow->adds || pread(object, &word, bytes, (off_t)blow->at) == (ssize_t)bytes;
     word += blow->value;
     if (!is_known || pwrite(object, &word, bytes, (off_t)blow->at) != (ssize_t)bytes)
-        play_ends(BAD, "cannot write to the object");
+        trial_ends(BAD, "cannot write to the object");
 }
 
 static void replace(const char *path) {
@@ -135,7 +135,7 @@ static void replace(const char *path) {
     snprintf(aside, sizeof aside, "%s.new", path);
     const int fd = open(aside, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, OBJECT_BYTES) != 0 || rename(aside, path) != 0)
-        play_ends(BAD, "cannot replace %s", path);
+        trial_ends(BAD, "cannot replace %s", path);
     close(fd);
 }
 
@@ -155,5 +155,5 @@ void blow_strike(const struct blow *blow, int object, const char *path) {
     case REMOVE_NAME: (void)unlink(path); break; /* may be gone already */
     default: replace(path);
     }
-    if (result != 0) play_ends(BAD, "cannot do harm to the object");
+    if (result != 0) trial_ends(BAD, "cannot do harm to the object");
 }

@@ -103,7 +103,7 @@ static void note_outcome(void) {
     }
 }
 
-void play_ends(enum verdict verdict, const char *format, ...) {
+void trial_ends(enum verdict verdict, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     if (result != NULL) {
@@ -116,7 +116,7 @@ void play_ends(enum verdict verdict, const char *format, ...) {
 }
 
 static struct event *new_event(void) {
-    if (history.events == EVENTS_MOST) play_ends(BAD, "they go on without end");
+    if (history.events == EVENTS_MOST) trial_ends(BAD, "they go on without end");
     return &history.event[history.events++];
 }
 
@@ -130,7 +130,7 @@ static void note_progress(const struct member *member, bool ended) {
 /* ---- Operations ---------------------------------------------------------------------------- */
 
 static uint32_t new_part(uint8_t who, char letter) {
-    if (history.parts == DEEDS_MOST) play_ends(BAD, "operations without end");
+    if (history.parts == DEEDS_MOST) trial_ends(BAD, "operations without end");
     struct part *part = &history.part[history.parts];
     *part = (struct part){.who = who, .letter = letter, .number = letter == 's' ? ++messages : 0};
     return history.parts++;
@@ -147,7 +147,7 @@ static void end_part(struct member *member) {
     struct part *part = &history.part[member->part];
     struct reply reply;
     if (!actor_end(&member->actor, PATIENCE_MS, &reply))
-        play_ends(HUNG, "%s is in its call %c for over %d ms", WHO[part->who], part->letter, PATIENCE_MS);
+        trial_ends(HUNG, "%s is in its call %c for over %d ms", WHO[part->who], part->letter, PATIENCE_MS);
     part->known = true;
     part->error = reply.error;
     part->instance = reply.instance;
@@ -286,7 +286,7 @@ static void run_turn(struct member *member, struct taken_turn *taken) {
 }
 
 static void run_death(struct member *member, struct taken_turn *taken) {
-    if (member->stop == DEAD_NOW || !member->plays) play_ends(BAD, "who shall die is not there");
+    if (member->stop == DEAD_NOW || !member->plays) trial_ends(BAD, "who shall die is not there");
     trace_kill(&member->trace);
     member->stop = DEAD_NOW;
     member->has_end = false;
@@ -295,7 +295,7 @@ static void run_death(struct member *member, struct taken_turn *taken) {
 }
 
 static void take_turn(const struct turn *turn) {
-    if (record->turns == TURNS_MOST) play_ends(BAD, "they wait for each other without end");
+    if (record->turns == TURNS_MOST) trial_ends(BAD, "they wait for each other without end");
     struct taken_turn *taken = &record->taken[record->turns++];
     struct member *member = &members[turn->who];
     *taken = (struct taken_turn){.turn = *turn, .alive = set_of_living()};
@@ -361,7 +361,7 @@ static void check_all(void) {
     note_outcome();
     if (is_right) return;
     tell_story(explained);
-    play_ends(BAD, "nothing explains what stands behind the bar");
+    trial_ends(BAD, "nothing explains what stands behind the bar");
 }
 
 static void come_and_go(void) {
@@ -380,9 +380,9 @@ static void come_and_go(void) {
     perform(LATE_PRODUCER, 'u');
     note_name();
     check_all();
-    if (locked != NULL) play_ends(BAD, "left: %s", locked);
+    if (locked != NULL) trial_ends(BAD, "left: %s", locked);
     const char *left = traces_left(result);
-    if (left != NULL) play_ends(BAD, "left: %s", left);
+    if (left != NULL) trial_ends(BAD, "left: %s", left);
 }
 
 void weave(const struct plot *of, const struct notifier_row *notifier, const struct schedule *schedule,
@@ -402,5 +402,5 @@ void weave(const struct plot *of, const struct notifier_row *notifier, const str
     record->living = set_of_living();
     let_go();
     come_and_go();
-    play_ends(GOOD, "%s", "");
+    trial_ends(GOOD, "%s", "");
 }

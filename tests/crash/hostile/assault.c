@@ -58,7 +58,7 @@ static void note_signal(const struct end *end, size_t length) {
              strsignal(WTERMSIG(status)));
 }
 
-void play_ends(enum verdict verdict, const char *format, ...) {
+void trial_ends(enum verdict verdict, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(result->why, sizeof result->why, format, arguments);
@@ -109,14 +109,15 @@ static void check_taken(struct end *end, const struct reply *reply) {
     for (uint32_t at = 0; at < count; at++) {
         const uint32_t number = reply->numbers[at];
         const bool torn = reply->torn && at + 1 == count;
-        if (torn && reply->length > LETTER) play_ends(BAD, "the %s took %zu bytes", who, reply->length);
-        if (torn && !tears) play_ends(BAD, "the %s took a message that nobody has sent: %zu bytes", who, reply->length);
+        if (torn && reply->length > LETTER) trial_ends(BAD, "the %s took %zu bytes", who, reply->length);
+        if (torn && !tears)
+            trial_ends(BAD, "the %s took a message that nobody has sent: %zu bytes", who, reply->length);
         outcome->taken++;
         outcome->torn += torn;
         if (torn) return;
-        if (number >= next) play_ends(BAD, "the %s took message %u before it was sent", who, number);
+        if (number >= next) trial_ends(BAD, "the %s took message %u before it was sent", who, number);
         if (number <= end->taken)
-            play_ends(BAD, "the %s took message %u after %lld", who, number, (long long)end->taken);
+            trial_ends(BAD, "the %s took message %u after %lld", who, number, (long long)end->taken);
         end->taken = number;
     }
 }
@@ -127,11 +128,11 @@ static void judge(struct end *end, const struct reply *reply) {
     const char *who = end->actor.who;
     const bool on_handle = request->deed != OPEN && request->deed != SHUT && request->deed != REMOVE;
     if (!may_say(request, reply->error))
-        play_ends(BAD, "the %s got %s of %s", who, name_of(reply->error), DEED_NAMES[request->deed]);
+        trial_ends(BAD, "the %s got %s of %s", who, name_of(reply->error), DEED_NAMES[request->deed]);
     if (end->poisoned && on_handle && reply->error != EBADMSG)
-        play_ends(BAD, "the %s had EBADMSG, and then %s", who, name_of(reply->error));
+        trial_ends(BAD, "the %s had EBADMSG, and then %s", who, name_of(reply->error));
     if (reply->error == ETIMEDOUT && reply->took_ms < request->timeout_ms - 1)
-        play_ends(BAD, "the time of the %s was up after %lld ms", who, (long long)reply->took_ms);
+        trial_ends(BAD, "the time of the %s was up after %lld ms", who, (long long)reply->took_ms);
     if (is_move(request->deed) && end->side == SHMQ_CONSUMER) check_taken(end, reply);
     /* What was not sent comes never; with EBADMSG it may. */
     if (is_move(request->deed) && end->side == SHMQ_PRODUCER)
@@ -160,7 +161,7 @@ static void begin(struct end *end, struct request request) {
 static void check_patience(const struct end *end) {
     const int limit_ms = limit_of(&end->request);
     if (check_now_ms() - end->since_ms > limit_ms)
-        play_ends(HUNG, "the %s is in %s for over %d ms", end->actor.who, DEED_NAMES[end->request.deed], limit_ms);
+        trial_ends(HUNG, "the %s is in %s for over %d ms", end->actor.who, DEED_NAMES[end->request.deed], limit_ms);
 }
 
 static bool has_finished(struct end *end, int wait_ms) {
@@ -204,7 +205,7 @@ static void move(struct end *end, uint32_t count) { act(end, move_request(end, c
 
 static void enter(struct end *end) {
     act(end, request_of(end, OPEN, 0, 0));
-    if (!end->open) play_ends(BAD, "the %s cannot open its end", end->actor.who);
+    if (!end->open) trial_ends(BAD, "the %s cannot open its end", end->actor.who);
     traces_note(result);
 }
 
@@ -262,7 +263,7 @@ static void open_curtain(const struct assault *of, struct result *into) {
     result = into;
     draw_from(of->seed);
     notifier_now = plan->scene.notifier;
-    if (shmq_guard_sigbus() != 0) play_ends(BAD, "no guard");
+    if (shmq_guard_sigbus() != 0) trial_ends(BAD, "no guard");
     set_stage();
 }
 
@@ -289,8 +290,8 @@ static void check_looked(struct end *end, const struct blow *blow) {
         pread(object, &head, 8, PAGE_CONSUMER * 4096) != 8)
         return;
     if (tail - head > 4096 || tail % RECORD_ALIGN != 0 || head % RECORD_ALIGN != 0)
-        play_ends(BAD, "the %s believes that tail is 0x%llx and head 0x%llx", end->actor.who, (unsigned long long)tail,
-                  (unsigned long long)head);
+        trial_ends(BAD, "the %s believes that tail is 0x%llx and head 0x%llx", end->actor.who, (unsigned long long)tail,
+                   (unsigned long long)head);
 }
 
 static void check_traces(const struct blow *blow) {
@@ -299,11 +300,11 @@ static void check_traces(const struct blow *blow) {
     /* A name cannot be looked at and removed at once: what takes its place in between goes with it. */
     const bool unlinks = plan->scene.operation == LAST || plan->scene.operation == UNLINK;
     if (blow->harm == REPLACE && !unlinks && (lstat(path, &status) != 0 || status.st_size != (PAGE_RING + 1) * 4096L))
-        play_ends(BAD, "what somebody put in the place of the queue is gone");
+        trial_ends(BAD, "what somebody put in the place of the queue is gone");
     /* Who unlinks knows what the header says and the name means. */
     if (blow->harm != WRITE || hits_header) return;
     const char *left = traces_left(result);
-    if (left != NULL) play_ends(BAD, "left: %s", left);
+    if (left != NULL) trial_ends(BAD, "left: %s", left);
 }
 
 static void draw_curtain(const struct blow *blow) {
@@ -317,10 +318,10 @@ static void draw_curtain(const struct blow *blow) {
     if (victim.open) act(&victim, request_of(&victim, SHUT, 0, 0));
     if (peer.open) act(&peer, request_of(&peer, SHUT, 0, 0));
     const char *locked = traces_locked();
-    if (locked != NULL) play_ends(BAD, "left: %s", locked);
+    if (locked != NULL) trial_ends(BAD, "left: %s", locked);
     act(&peer, request_of(&peer, REMOVE, 0, 0));
     check_traces(blow);
-    play_ends(GOOD, "%s", "");
+    trial_ends(GOOD, "%s", "");
 }
 
 /* ---- One blow ------------------------------------------------------------------------------ */
@@ -370,7 +371,7 @@ void assault_rehearse(const struct assault *of, struct result *into) {
     }
     into->instructions = trace.instructions;
     traces_note(into);
-    play_ends(GOOD, "%s", "");
+    trial_ends(GOOD, "%s", "");
 }
 
 /* ---- A storm ------------------------------------------------------------------------------- */
@@ -417,14 +418,14 @@ void assault(const struct assault *of, struct result *into) {
 static shmq *open_queue(const char *name, enum shmq_end end, enum shmq_notify notify) {
     const struct shmq_attr attr = {.capacity = 4096, .notify = notify};
     shmq *q;
-    if (shmq_open(&q, name, end, O_CREAT, &attr) != 0) play_ends(BAD, "open: %s", name_of(errno));
+    if (shmq_open(&q, name, end, O_CREAT, &attr) != 0) trial_ends(BAD, "open: %s", name_of(errno));
     return q;
 }
 
 static struct header read_header(const char *name) {
     struct header header;
     const int fd = open(check_path(name), O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || pread(fd, &header, sizeof header, 0) != (ssize_t)sizeof header) play_ends(BAD, "no queue");
+    if (fd < 0 || pread(fd, &header, sizeof header, 0) != (ssize_t)sizeof header) trial_ends(BAD, "no queue");
     close(fd);
     return header;
 }
@@ -436,7 +437,7 @@ static void forge(const char *name, const struct header *other) {
     header.instance = other->instance;
     header.notify = other->notify;
     header.fingerprint = other->fingerprint;
-    if (fd < 0 || pwrite(fd, &header, sizeof header, 0) != (ssize_t)sizeof header) play_ends(BAD, "no queue");
+    if (fd < 0 || pwrite(fd, &header, sizeof header, 0) != (ssize_t)sizeof header) trial_ends(BAD, "no queue");
     close(fd);
 }
 
@@ -445,11 +446,11 @@ static void check_doorbells_of(const char *name, uint64_t instance) {
     struct stat status;
     char path[256];
     const char *prefix = notifier_now->prefix;
-    if (stat(check_path(name), &status) != 0) play_ends(BAD, "the bystander's queue is gone");
+    if (stat(check_path(name), &status) != 0) trial_ends(BAD, "the bystander's queue is gone");
     for (int items = 0; items <= 1; items++) {
         snprintf(path, sizeof path, "%s%s%016llx-%llx.%s", prefix[0] == '/' ? "" : "/dev/shm/", prefix,
                  (unsigned long long)instance, (unsigned long long)status.st_ino, items ? "items" : "space");
-        if (access(path, F_OK) != 0) play_ends(BAD, "the bystander's %s is gone", path);
+        if (access(path, F_OK) != 0) trial_ends(BAD, "the bystander's %s is gone", path);
     }
 }
 
@@ -476,11 +477,11 @@ void assault_bystander(const struct assault *of, struct result *into) {
         into->instances[0] = read_header(into->name).instance;
         forge(into->name, &header);
         shmq *late = open_queue(into->name, SHMQ_CONSUMER, honest[at]); /* believes it */
-        if (shmq_close(q) != 0 || shmq_close(late) != 0) play_ends(BAD, "close: %s", name_of(errno));
-        if (shmq_unlink(into->name) != 0) play_ends(BAD, "unlink: %s", name_of(errno));
+        if (shmq_close(q) != 0 || shmq_close(late) != 0) trial_ends(BAD, "close: %s", name_of(errno));
+        if (shmq_unlink(into->name) != 0) trial_ends(BAD, "unlink: %s", name_of(errno));
         check_doorbells_of(other, header.instance);
         sweep_first(into); /* what nobody could know of any more */
     }
-    if (shmq_close(bystander) != 0 || shmq_unlink(other) != 0) play_ends(BAD, "the bystander: %s", name_of(errno));
-    play_ends(GOOD, "%s", "");
+    if (shmq_close(bystander) != 0 || shmq_unlink(other) != 0) trial_ends(BAD, "the bystander: %s", name_of(errno));
+    trial_ends(GOOD, "%s", "");
 }

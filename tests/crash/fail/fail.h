@@ -1,11 +1,11 @@
 /* Fail everywhere: each call that the core makes to the system fails, in each way that the kernel has, in each operation.
  *
- *     fail_os.h     puts itself between the core and libc
- *     fail_os.c     makes a call fail; and the time in which nobody really sleeps
- *     fail_ways.c   the ways to fail: every call of os.h and notify_os.h, every errno, and why
- *     fail_short.c  what runs out for real: descriptors, memory, space
- *     fail_play.c   one trial: an operation in which something fails, and what must hold
- *     fail_test.c   which trials
+ *     fail_os.h    puts itself between the core and libc
+ *     fail_os.c    makes a call fail; and the time in which nobody really sleeps
+ *     ways.c       the ways to fail: every call of os.h and notify_os.h, every errno, and why
+ *     short.c      what runs out for real: descriptors, memory, space
+ *     play.c       one trial: an operation in which something fails, and what must hold
+ *     fail_test.c  which trials
  *
  * All ends live in one thread. Who falls asleep hands over to fail_asleep, which lets the other end act meanwhile; then a
  * wait finds its ring, or its time is over at once. So runs are alike, call by call, and none of them waits. */
@@ -18,7 +18,7 @@
 
 #include "notifiers.h"
 
-/* ---- fail_ways.c ---- */
+/* ---- ways.c ---- */
 
 struct fail_way {
     const char *call; /* the function of os.h or notify_os.h */
@@ -57,7 +57,7 @@ int64_t fail_time_ns(void);
 /* The instance of the last queue that was planned here. */
 extern uint64_t fail_instance;
 
-/* ---- fail_short.c ---- */
+/* ---- short.c ---- */
 
 struct shortage {
     const char *name;
@@ -73,7 +73,7 @@ extern const struct shortage SHORTAGES_OF[SHORTAGES];
 /* From now on /dev/shm is a small file system of this process alone. Skips the test where that cannot be. */
 void short_begin(void);
 
-/* ---- fail_play.c ---- */
+/* ---- play.c ---- */
 
 enum operation {
     CREATE,

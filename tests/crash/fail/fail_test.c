@@ -257,7 +257,7 @@ TEST(whatever_has_run_out_is_told_and_nothing_is_left) {
 
 static char *sources; /* of os.h and notify_os.h */
 
-/* A new call there is a new line in fail_ways.c. */
+/* A new call there is a new line in ways.c. */
 TEST(each_call_of_the_core_has_its_ways_to_fail) {
     static const char START[] = "static inline ";
     int calls = 0;
@@ -268,7 +268,7 @@ TEST(each_call_of_the_core_has_its_ways_to_fail) {
         *end = '\0';
         const char *name = strpbrk(strrchr(line, ' '), "abcdefghijklmnopqrstuvwxyz"); /* after a star */
         if (strncmp(name, "os_", 3) != 0) continue;
-        if (fail_first_way(name) == NULL) check_fail(__FILE__, __LINE__, "%s has no line in fail_ways.c", name);
+        if (fail_first_way(name) == NULL) check_fail(__FILE__, __LINE__, "%s has no line in ways.c", name);
         calls++;
     }
     CHECK(calls > 50);

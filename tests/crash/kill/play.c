@@ -2,7 +2,7 @@
  *
  * Messages are numbered. Those whose giver was not told that they were sent may come or not; those whose taker died in the
  * middle may be gone; all others come, once, in order. */
-#include "crash.h"
+#include "kill.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -46,7 +46,7 @@ static struct {
     uint32_t victims; /* the number that the victim gives */
 } ledger;
 
-void play_ends(enum verdict verdict, const char *format, ...) {
+void trial_ends(enum verdict verdict, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     if (result != NULL) {
@@ -77,8 +77,8 @@ static bool is_alone(void) { return scene->operation == CREATE || scene->operati
 static struct reply finish(const struct actor *actor, int limit_ms) {
     struct reply reply;
     if (!actor_end(actor, limit_ms, &reply))
-        play_ends(HUNG, "the %s is in its call for over %d ms", actor->who, limit_ms);
-    if (reply.torn) play_ends(BAD, "the %s took a torn message after %u others", actor->who, reply.done);
+        trial_ends(HUNG, "the %s is in its call for over %d ms", actor->who, limit_ms);
+    if (reply.torn) trial_ends(BAD, "the %s took a torn message after %u others", actor->who, reply.done);
     return reply;
 }
 
@@ -99,13 +99,13 @@ static struct request open_request(enum shmq_end end) {
 static void enter(struct actor *actor, const char *who, enum shmq_end end) {
     if (actor->pid == 0) *actor = actor_new(who, scene, result->name);
     const struct reply reply = act(actor, open_request(end), PATIENCE_MS);
-    if (reply.error != 0) play_ends(BAD, "the %s cannot open its end: %s", who, name_of(reply.error));
+    if (reply.error != 0) trial_ends(BAD, "the %s cannot open its end: %s", who, name_of(reply.error));
     traces_note(result);
 }
 
 static void leave(const struct actor *actor) {
     const struct reply reply = act(actor, (struct request){.deed = SHUT}, PATIENCE_MS);
-    if (reply.error != 0) play_ends(BAD, "the %s cannot close: %s", actor->who, name_of(reply.error));
+    if (reply.error != 0) trial_ends(BAD, "the %s cannot close: %s", actor->who, name_of(reply.error));
 }
 
 /* ---- Messages ------------------------------------------------------------------------------ */
@@ -117,17 +117,17 @@ static bool is_disorderly(void) { return trial->fate == STOPPED && has_mate(); }
 static void pass_over(uint32_t until) {
     for (; ledger.expected < until; ledger.expected++) {
         if (ledger.perhaps[ledger.expected] || is_disorderly()) continue;
-        if (ledger.forgiven == 0) play_ends(BAD, "message %u is lost", ledger.expected);
+        if (ledger.forgiven == 0) trial_ends(BAD, "message %u is lost", ledger.expected);
         ledger.forgiven--;
     }
 }
 
 static void take_in(const struct actor *actor, uint32_t number) {
-    if (number >= ledger.next) play_ends(BAD, "the %s took message %u, which nobody has sent", actor->who, number);
-    if (ledger.taken[number]) play_ends(BAD, "message %u came again, to the %s", number, actor->who);
+    if (number >= ledger.next) trial_ends(BAD, "the %s took message %u, which nobody has sent", actor->who, number);
+    if (ledger.taken[number]) trial_ends(BAD, "message %u came again, to the %s", number, actor->who);
     ledger.taken[number] = true;
     if (number < ledger.expected && is_disorderly()) return;
-    if (number < ledger.expected) play_ends(BAD, "message %u came late, to the %s", number, actor->who);
+    if (number < ledger.expected) trial_ends(BAD, "message %u came late, to the %s", number, actor->who);
     pass_over(number);
     ledger.expected = number + 1;
 }
@@ -136,7 +136,7 @@ static void note_moved(const struct actor *actor, enum shmq_end end, const struc
     if (end == SHMQ_PRODUCER) ledger.next += reply->done;
     for (uint32_t at = 0; end == SHMQ_CONSUMER && at < reply->done; at++)
         take_in(actor, reply->numbers[at]);
-    if (ledger.next > NUMBERS - MORE) play_ends(BAD, "messages without end");
+    if (ledger.next > NUMBERS - MORE) trial_ends(BAD, "messages without end");
 }
 
 /* Gives or takes. */
@@ -159,13 +159,13 @@ static struct reply move(const struct actor *actor, enum shmq_end end, uint32_t 
 static void move_well(const struct actor *actor, enum shmq_end end, uint32_t count, int timeout_ms) {
     const struct reply reply = move(actor, end, count, timeout_ms);
     if (reply.error != 0)
-        play_ends(BAD, "the %s got %s after %u messages", actor->who, name_of(reply.error), reply.done);
+        trial_ends(BAD, "the %s got %s after %u messages", actor->who, name_of(reply.error), reply.done);
 }
 
 static void finish_moving(const struct actor *actor, enum shmq_end end) {
     const struct reply reply = finish(actor, ROOM_MS);
     note_moved(actor, end, &reply);
-    if (reply.error != 0) play_ends(BAD, "the %s, woken, got %s", actor->who, name_of(reply.error));
+    if (reply.error != 0) trial_ends(BAD, "the %s, woken, got %s", actor->who, name_of(reply.error));
     result->late |= reply.took_ms > LATE_MS;
 }
 
@@ -173,12 +173,12 @@ static unsigned meaning_of(const struct actor *actor, int error) {
     if (error == EAGAIN || error == ETIMEDOUT) return QUIET;
     if (error == EOWNERDEAD) return DEAD;
     if (error == EPIPE) return CLOSED;
-    play_ends(BAD, "the %s got %s", actor->who, name_of(error));
+    trial_ends(BAD, "the %s got %s", actor->who, name_of(error));
 }
 
 static unsigned check_heard(const struct actor *actor, int error, unsigned allowed) {
     const unsigned heard = meaning_of(actor, error);
-    if ((heard & allowed) == 0) play_ends(BAD, "the %s hears %s", actor->who, name_of(error));
+    if ((heard & allowed) == 0) trial_ends(BAD, "the %s hears %s", actor->who, name_of(error));
     return heard;
 }
 
@@ -189,7 +189,7 @@ static void hear(const struct actor *actor, enum shmq_end end, unsigned allowed)
     if (check_heard(actor, reply.error, allowed) == QUIET) return;
     const struct reply again = move(actor, end, 1, waits ? 0 : -1);
     if (again.error != reply.error)
-        play_ends(BAD, "the %s hears %s, then %s", actor->who, name_of(reply.error), name_of(again.error));
+        trial_ends(BAD, "the %s hears %s, then %s", actor->who, name_of(reply.error), name_of(again.error));
 }
 
 /* Everything that was sent has been taken now. */
@@ -222,17 +222,17 @@ static void exchange(const struct actor *one, const struct actor *two) {
     request.deed = TAKE_IN_PLACE;
     reply = act(consumer, request, ROOM_MS);
     note_moved(consumer, SHMQ_CONSUMER, &reply);
-    if (reply.done != 2) play_ends(BAD, "%u messages of 2 came, and then %s", reply.done, name_of(reply.error));
+    if (reply.done != 2) trial_ends(BAD, "%u messages of 2 came, and then %s", reply.done, name_of(reply.error));
     reply = move(producer, SHMQ_PRODUCER, MORE, 0);
     (void)check_heard(producer, reply.error, QUIET);
-    if (reply.done != LETTERS) play_ends(BAD, "the ring was full with %u messages", reply.done);
+    if (reply.done != LETTERS) trial_ends(BAD, "the ring was full with %u messages", reply.done);
     begin_moving(producer, SHMQ_PRODUCER);
     move_well(consumer, SHMQ_CONSUMER, 1, 0);
     finish_moving(producer, SHMQ_PRODUCER);
     actor_begin(producer, &(struct request){.deed = WAIT_DRAINED, .timeout_ms = -1});
     settle(consumer);
     reply = finish(producer, ROOM_MS);
-    if (reply.error != 0) play_ends(BAD, "drain gave %s", name_of(reply.error));
+    if (reply.error != 0) trial_ends(BAD, "drain gave %s", name_of(reply.error));
 }
 
 /* ---- The stage ----------------------------------------------------------------------------- */
@@ -257,14 +257,14 @@ static const unsigned char *map_object(void) {
  * cut short by that. */
 static void freeze_peer(bool freezes) {
     if (!outstanding || scene->notifier->kind == SHMQ_NOTIFY_SIGNAL) return;
-    if (kill(peer.pid, freezes ? SIGSTOP : SIGCONT) != 0) play_ends(BAD, "the peer is not there any more");
+    if (kill(peer.pid, freezes ? SIGSTOP : SIGCONT) != 0) trial_ends(BAD, "the peer is not there any more");
 }
 
 /* The peer calls, and sleeps until the victim does something for it. */
 static void let_peer_sleep(void) {
     const struct timespec nap = {.tv_nsec = 1000000};
     const unsigned char *object = map_object();
-    if (object == NULL) play_ends(BAD, "there is no queue");
+    if (object == NULL) trial_ends(BAD, "there is no queue");
     const struct request request = move_request(other(scene->side), 1, -1);
     actor_begin(&peer, &request);
     outstanding = true;
@@ -353,8 +353,8 @@ static unsigned may_hear(bool done) {
 static void check_names(bool done) {
     const bool there = access(check_path(result->name), F_OK) == 0;
     const bool goes = scene->operation == UNLINK || (scene->operation == LAST && scene->state == EMPTY);
-    if (done && there == goes) play_ends(BAD, "the victim was done, and the name is %s", there ? "there" : "gone");
-    if (!there && !goes && scene->operation != CREATE) play_ends(BAD, "the name is gone");
+    if (done && there == goes) trial_ends(BAD, "the victim was done, and the name is %s", there ? "there" : "gone");
+    if (!there && !goes && scene->operation != CREATE) trial_ends(BAD, "the name is gone");
     traces_note(result);
 }
 
@@ -409,14 +409,14 @@ static void check_counters(uint32_t own) {
     const struct shmq_stat *stat = &reply.stat;
     const uint32_t ours = scene->side == SHMQ_PRODUCER ? stat->producers : stat->consumers;
     const uint32_t theirs = scene->side == SHMQ_PRODUCER ? stat->consumers : stat->producers;
-    if (reply.error != 0) play_ends(BAD, "stat gave %s", name_of(reply.error));
-    if (ours != own || theirs != 1) play_ends(BAD, "stat counts %u of the victim's side and %u", ours, theirs);
-    if (stat->used != 0) play_ends(BAD, "of a drained ring %llu bytes are used", (unsigned long long)stat->used);
+    if (reply.error != 0) trial_ends(BAD, "stat gave %s", name_of(reply.error));
+    if (ours != own || theirs != 1) trial_ends(BAD, "stat counts %u of the victim's side and %u", ours, theirs);
+    if (stat->used != 0) trial_ends(BAD, "of a drained ring %llu bytes are used", (unsigned long long)stat->used);
     if (stat->sent > ledger.next || stat->received > ledger.next)
-        play_ends(BAD, "stat: %llu sent, %llu received", (unsigned long long)stat->sent,
-                  (unsigned long long)stat->received);
+        trial_ends(BAD, "stat: %llu sent, %llu received", (unsigned long long)stat->sent,
+                   (unsigned long long)stat->received);
     const int64_t apart = (int64_t)(stat->sent - stat->received);
-    if (apart < -2 || apart > 2) play_ends(BAD, "%lld more sent than received", (long long)apart); /* one each death */
+    if (apart < -2 || apart > 2) trial_ends(BAD, "%lld more sent than received", (long long)apart); /* one each death */
 }
 
 /* All close, and nothing is left. */
@@ -428,13 +428,13 @@ static void clear_stage(const struct actor *own) {
     hear(&peer, other(scene->side), scene->many ? CLOSED | DEAD : CLOSED);
     leave(&peer);
     if (scene->operation == LAST && scene->side == SHMQ_PRODUCER && access(check_path(result->name), F_OK) == 0)
-        play_ends(BAD, "the ephemeral queue is still there");
+        trial_ends(BAD, "the ephemeral queue is still there");
     const char *locked = traces_locked();
-    if (locked != NULL) play_ends(BAD, "left: %s", locked);
+    if (locked != NULL) trial_ends(BAD, "left: %s", locked);
     const struct reply reply = act(&peer, (struct request){.deed = REMOVE}, PATIENCE_MS);
-    if (reply.error != 0 && reply.error != ENOENT) play_ends(BAD, "unlink gave %s", name_of(reply.error));
+    if (reply.error != 0 && reply.error != ENOENT) trial_ends(BAD, "unlink gave %s", name_of(reply.error));
     const char *left = traces_left(result);
-    if (left != NULL) play_ends(BAD, "left: %s", left);
+    if (left != NULL) trial_ends(BAD, "left: %s", left);
 }
 
 /* The victim is dead: the survivor hears it, a newcomer takes its place. */
@@ -465,7 +465,7 @@ static void try_to_move(const struct actor *actor, enum shmq_end end) {
     reply = move(actor, end, 1, SHORT_MS);
     if (reply.error != 0) (void)check_heard(actor, reply.error, allowed);
     if (reply.error == ETIMEDOUT && reply.took_ms < SHORT_MS - 1)
-        play_ends(BAD, "the %s's time was up after %d ms", actor->who, (int)reply.took_ms);
+        trial_ends(BAD, "the %s's time was up after %d ms", actor->who, (int)reply.took_ms);
 }
 
 /* Somebody opens this end while the victim is stopped: true, or it is busy. */
@@ -474,7 +474,7 @@ static bool try_to_enter(struct actor *actor, const char *who, enum shmq_end end
     const struct reply reply = act(actor, open_request(end), PATIENCE_MS);
     traces_note(result);
     if (reply.error == 0 || reply.error == EBUSY) return reply.error == 0;
-    play_ends(BAD, "while the victim is stopped the %s cannot open its end: %s", who, name_of(reply.error));
+    trial_ends(BAD, "while the victim is stopped the %s cannot open its end: %s", who, name_of(reply.error));
 }
 
 /* Nobody unlinks what somebody else is in the middle of opening or closing, and hears so after a second. */
@@ -482,8 +482,8 @@ static void try_to_remove(void) {
     const struct actor third = actor_new("third", scene, result->name);
     const struct reply reply = act(&third, (struct request){.deed = REMOVE}, PATIENCE_MS);
     if (reply.error != EBUSY || reply.took_ms < PATIENCE_MS - ROOM_MS - SHORT_MS)
-        play_ends(BAD, "unlink while the victim is in the middle gave %s after %d ms", name_of(reply.error),
-                  (int)reply.took_ms);
+        trial_ends(BAD, "unlink while the victim is in the middle gave %s after %d ms", name_of(reply.error),
+                   (int)reply.took_ms);
 }
 
 static bool holds_its_end(void) { return scene->operation >= SEND && scene->operation <= DRAIN; }
@@ -499,14 +499,14 @@ static bool meanwhile(void) {
     if (!peer_is_in) peer_is_in = try_to_enter(&peer, "peer", other(scene->side));
     if (has_mate() && scene->operation != UNLINK) return peer_is_in;
     const bool entered = try_to_enter(&newcomer, "newcomer", scene->side);
-    if (entered && holds_its_end()) play_ends(BAD, "the newcomer took an end that the victim holds");
+    if (entered && holds_its_end()) trial_ends(BAD, "the newcomer took an end that the victim holds");
     if (entered) leave(&newcomer);
     return peer_is_in;
 }
 
 /* The victim goes on: what it was told to do ends as if nothing had been. */
 static void finish_victim(void) {
-    if (kill(victim.pid, SIGCONT) != 0) play_ends(BAD, "the stopped victim is not there any more");
+    if (kill(victim.pid, SIGCONT) != 0) trial_ends(BAD, "the stopped victim is not there any more");
     if (trace.wake != NULL && !trace.done)
         (void)move(&peer, other(scene->side), scene->operation == DRAIN ? MORE : 1, 0);
     const struct reply reply = finish(&victim, ROOM_MS);
@@ -516,7 +516,7 @@ static void finish_victim(void) {
     if (reply.error == EINTR && scene->notifier->kind == SHMQ_NOTIFY_SIGNAL && trace.now.asleep) return;
     const bool waits = full || empty || (scene->operation == DRAIN && scene->state != ASLEEP); /* others have sent */
     if (reply.error != 0 && !(waits && reply.error == EAGAIN))
-        play_ends(BAD, "the victim, after it was stopped, got %s", name_of(reply.error));
+        trial_ends(BAD, "the victim, after it was stopped, got %s", name_of(reply.error));
     if (gives())
         ledger.perhaps[ledger.victims] = reply.done == 0;
     else
@@ -533,7 +533,7 @@ static void go_on_with_victim(void) {
     if (gone) enter(&newcomer, "newcomer", scene->side);
     serve(gone ? &newcomer : &victim, CLOSED);
     for (uint32_t number = 0; number < ledger.next; number++)
-        if (!ledger.taken[number] && !ledger.perhaps[number]) play_ends(BAD, "message %u is lost", number);
+        if (!ledger.taken[number] && !ledger.perhaps[number]) trial_ends(BAD, "message %u is lost", number);
     clear_stage(gone ? &newcomer : &victim);
 }
 
@@ -561,11 +561,11 @@ void play(const struct scene *of, const struct trial *what, struct result *into)
         freeze_peer(false);
         go_on_without_victim(allowed);
     }
-    play_ends(GOOD, "%s", "");
+    trial_ends(GOOD, "%s", "");
 }
 
 static void note_point(bool is_moment) {
-    if (result->points == POINTS_MOST) play_ends(BAD, "moments without end");
+    if (result->points == POINTS_MOST) trial_ends(BAD, "moments without end");
     struct point *point = &result->point[result->points++];
     *point = trace.now;
     if (!is_moment) point->at = 0; /* one instruction as good as another */
@@ -592,5 +592,5 @@ void play_rehearse(const struct scene *of, const struct trial *what, uint32_t ev
     }
     result->instructions = trace.instructions;
     traces_note(result);
-    play_ends(GOOD, "%s", "");
+    trial_ends(GOOD, "%s", "");
 }

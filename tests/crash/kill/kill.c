@@ -1,5 +1,5 @@
 /* The program: which scenes, which of their moments, and several trials at a time. */
-#include "crash.h"
+#include "kill.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@ enum {
 };
 
 static const char HELP[] =
-    "Usage: crash [OPTION]…\n"
+    "Usage: kill [OPTION]…\n"
     "Kills a process at every moment of every operation on a queue, and looks whether the others can go on.\n"
     "  --notifier NAME   this one only; so the next three:\n"
     "  --operation NAME  create attach send recv reserve peek drain close last unlink\n"
@@ -234,7 +234,7 @@ static void run_scene(const struct scene *scene, const struct measure *measure) 
     finish_trials(&tally);
     clear_progress();
     check_wake_ups(&tally);
-    printf("crash: ");
+    printf("kill: ");
     print_scene(stdout, scene);
     printf(" instructions=%llu moments=%u trials=%u bad=%u\n", (unsigned long long)tally.instructions, tally.moments,
            tally.trials, tally.bad);
@@ -349,7 +349,7 @@ static const char *parse_option(const char *name, char *value) {
     return fits ? NULL : "that is no such number";
 }
 
-static const struct command COMMAND = {"crash", HELP, parse_flag, parse_option};
+static const struct command COMMAND = {"kill", HELP, parse_flag, parse_option};
 
 int main(int argc, char **argv) {
     program = argv[0];

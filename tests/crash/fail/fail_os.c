@@ -80,7 +80,7 @@ bool fail_now(const char *caller) {
     if (strncmp(caller, "os_", 3) != 0) return false;
     if (sleeps(caller)) let_act(&fail_asleep);
     const struct fail_way *first = fail_first_way(caller);
-    if (first == NULL) check_fail(__FILE__, __LINE__, "%s is not in fail_ways.c", caller);
+    if (first == NULL) check_fail(__FILE__, __LINE__, "%s is not in ways.c", caller);
     now_ns += TICK_NS;
     if (calls++ > ENDLESS) check_fail(__FILE__, __LINE__, "it turns in circles");
     if (!armed || !is_due(first)) return false;
