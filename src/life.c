@@ -48,7 +48,7 @@ int life_of_peer(struct shmq *q) {
     if (gone == 0) gone = q->gone;
     if (gone != 0) return gone;
     /* In this order: once the name is gone nobody new takes a lease. */
-    bool alone = region_unlinked(&q->region) && !region_has_ends(&q->region, region_other(q->end));
+    bool alone = region_unlinked(&q->region) && !lease_held(q->region.object, region_role(region_other(q->end)), SLOTS);
     return alone ? EPIPE : 0;
 }
 

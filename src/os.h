@@ -106,13 +106,16 @@ static inline void os_close(int fd) {
  * EAGAIN: taken. */
 static inline int os_lock(int fd, off_t byte, off_t bytes, short type) {
     struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = bytes};
-    return fcntl(fd, F_OFD_SETLK, &lock);
+    while (fcntl(fd, F_OFD_SETLK, &lock) != 0)
+        if (errno != EINTR || type != F_UNLCK) return -1; /* what is to be opened must be */
+    return 0;
 }
 
 /* 1 if another open file description holds one of the bytes, 0 if none. */
 static inline int os_lock_held(int fd, off_t byte, off_t bytes) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = bytes};
-    if (fcntl(fd, F_OFD_GETLK, &lock) != 0) return -1;
+    while (fcntl(fd, F_OFD_GETLK, &lock) != 0)
+        if (errno != EINTR) return -1;
     return lock.l_type != F_UNLCK;
 }
 

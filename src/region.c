@@ -275,13 +275,14 @@ bool region_unlinked(const struct region *region) {
 }
 
 /* An end's page as it is now, read without touching the mapping. */
-static bool read_page(const struct region *region, off_t number, struct end_page *page) {
-    return os_read(region->object, page, sizeof *page, number * region->header.page_size) == (ssize_t)sizeof *page;
+static int read_page(const struct region *region, off_t number, struct end_page *page) {
+    ssize_t got = os_read(region->object, page, sizeof *page, number * region->header.page_size);
+    if (got < 0) return -1;
+    return got == (ssize_t)sizeof *page ? 0 : fail(EPROTO);
 }
 
-static bool has_ends(const struct region *region) {
-    return region_has_ends(region, SHMQ_PRODUCER) || region_has_ends(region, SHMQ_CONSUMER);
-}
+/* 1 if there is an end of either side, besides a lease that is ours, 0 if none. */
+static int has_ends(const struct region *region) { return os_lock_held(region->object, LEASE_ROLES, 2 * SLOTS); }
 
 static bool was_used(const struct end_page *page) {
     uint64_t lives = 0;
@@ -293,13 +294,13 @@ static bool was_used(const struct end_page *page) {
 /* Why a name goes. */
 enum farewell { UNLINKED, DRAINED, FAILED };
 
-/* Under the exclusive lease: may the name go? Nobody moves the words now. */
-static bool is_over(const struct region *region, enum farewell why) {
+/* Under the exclusive lease: may the name go? 1 yes, 0 no. Nobody moves the words now. */
+static int is_over(const struct region *region, enum farewell why) {
     struct end_page producer, consumer;
-    if (why == UNLINKED) return true;
-    if (has_ends(region) || !read_page(region, PAGE_PRODUCER, &producer) ||
-        !read_page(region, PAGE_CONSUMER, &consumer))
-        return false;
+    if (why == UNLINKED) return 1;
+    const int ends = has_ends(region);
+    if (ends != 0) return ends < 0 ? -1 : 0;
+    if (read_page(region, PAGE_PRODUCER, &producer) != 0 || read_page(region, PAGE_CONSUMER, &consumer) != 0) return -1;
     if (!was_used(&producer) && !was_used(&consumer)) return why == FAILED;
     return (region->header.flags & SHMQ_EPHEMERAL) != 0 && producer.cursor == consumer.cursor && was_used(&consumer);
 }
@@ -316,8 +317,8 @@ static void remove_doorbells(const struct region *region) {
  * the next who attaches makes the doorbells again. */
 static int remove_name(struct region *region, enum farewell why) {
     if (lease_take_until(region->object, LEASE_LIFE_CYCLE, F_WRLCK, region->until_ns) != 0) return -1;
-    int result = check_name(region);
-    if (result == 0 && is_over(region, why)) {
+    int result = check_name(region) == 0 ? is_over(region, why) : -1;
+    if (result > 0) {
         remove_doorbells(region);
         result = check_name(region) == 0 ? os_unlink(region->directory, region->name) : -1; /* however late, look */
     }
@@ -327,11 +328,10 @@ static int remove_name(struct region *region, enum farewell why) {
 
 int region_retire(struct region *region, bool failed) {
     const bool ephemeral = (region->header.flags & SHMQ_EPHEMERAL) != 0;
-    if (region->object < 0 || !(ephemeral || failed) || has_ends(region))
-        return 0; /* theirs to do: of two ends that close at once, the later sees no other */
-    int result = remove_name(region, failed ? FAILED : DRAINED);
-    if (result == 0 || errno == ENOENT) return 0; /* gone already: just as well */
-    return region_fail();
+    if (region->object < 0 || !(ephemeral || failed)) return 0;
+    const int ends = has_ends(region); /* theirs to do: of two ends that close at once, the later sees no other */
+    if (ends > 0 || (ends == 0 && remove_name(region, failed ? FAILED : DRAINED) == 0)) return 0;
+    return errno == ENOENT ? 0 : region_fail(); /* gone already: just as well */
 }
 
 static int unlink_once(struct region *region) {

@@ -68,10 +68,6 @@ static inline enum shmq_end region_other(enum shmq_end end) {
 /* The byte of the role lease of an end's slot 0; the other slots follow. */
 static inline int region_role(enum shmq_end end) { return LEASE_ROLES + SLOTS * (int)end; }
 
-static inline bool region_has_ends(const struct region *region, enum shmq_end end) {
-    return lease_held(region->object, region_role(end), SLOTS);
-}
-
 /* How many ends a side may have at once. */
 static inline unsigned region_slots(const struct header *header, enum shmq_end end) {
     unsigned many = end == SHMQ_PRODUCER ? SHMQ_MANY_PRODUCERS : SHMQ_MANY_CONSUMERS;

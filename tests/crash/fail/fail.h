@@ -117,21 +117,10 @@ struct trial {
     uint32_t amount;
 };
 
-/* What the core does that shmq.h does not say; so a trial that meets it is not wrong, but counted. */
-enum gap_kind { SAYS, LEAVES };
-struct gap {
-    enum gap_kind kind;
-    const char *call;
-    int error;
-};
-extern const struct gap GAPS[];
-extern const size_t GAPS_COUNT;
-
 /* Counts, of all tests, in memory that processes share. */
 extern struct counts {
-    _Atomic uint32_t scenes, trials, failed, wrong, gaps;
+    _Atomic uint32_t scenes, trials, failed, wrong;
     _Atomic uint32_t met[256]; /* by way */
-    _Atomic uint32_t gap[64];
 } *counts;
 
 /* Returns what the operation said: 0 or an errno. `calm`: what it says in a calm trial. */

@@ -56,16 +56,6 @@ static bool is_true(int error) {
     return error != EPIPE && error != EOWNERDEAD && error != EBUSY;
 }
 
-const struct gap GAPS[] = {
-    {SAYS, "os_lock (to unlock)", EINTR}, /* EBADMSG: of lock's gates */
-    /* The last close of an ephemeral queue leaves its name, and says that all went well. */
-    {LEAVES, "os_lock_held", EINTR},
-    {LEAVES, "os_lock_held", ENOLCK},
-    {LEAVES, "os_read", EINTR},
-    {LEAVES, "os_read", EIO},
-};
-const size_t GAPS_COUNT = sizeof GAPS / sizeof GAPS[0];
-
 /* ---- The present trial --------------------------------------------------------------------- */
 
 static const struct trial *trial;
@@ -101,16 +91,6 @@ static bool is_of_file_system(int error) {
     const bool by_name = scene->operation <= ATTACH || scene->operation >= LAST;
     return by_name && (error == EINTR || error == EIO) && trial->way != NULL && trial->way->error == error &&
            !fails("os_random");
-}
-
-static bool is_known(enum gap_kind kind) {
-    for (size_t gap = 0; gap < GAPS_COUNT; gap++)
-        if (GAPS[gap].kind == kind && fails(GAPS[gap].call) && trial->way->error == GAPS[gap].error) {
-            counts->gap[gap]++;
-            counts->gaps++;
-            return true;
-        }
-    return false;
 }
 
 /* Shows what is wrong first in a trial; the test goes on, to show what else is. */
@@ -376,10 +356,9 @@ static void judge(void) {
     const bool works = scene->operation >= SEND && scene->operation <= ARM && scene->state != TIMING;
     const int64_t limit_ms = works ? 2 * PATIENCE_MS : PATIENCE_MS + TIME_OUT_MS;
     const bool right = said == 0 || (is_documented(scene->operation, said) && is_true(said)) || is_of_file_system(said);
-    if (!right && !is_known(SAYS)) wrong("it says %s", word_of(said));
+    if (!right) wrong("it says %s", word_of(said));
     if (trial->way != NULL && trial->way->harmless && said != calm) wrong("it says %s, for nothing", word_of(said));
-    if (trial->way != NULL && trial->way->error == EINTR && said == EBADMSG && !is_known(SAYS))
-        wrong("a signal has damaged it");
+    if (trial->way != NULL && trial->way->error == EINTR && said == EBADMSG) wrong("a signal has damaged it");
     if (trial->shortage != NULL && said != calm && said != trial->shortage->error) wrong("it says %s", word_of(said));
     if (took_ms > limit_ms) wrong("it took %lld ms", (long long)took_ms);
     if (scene->operation <= ATTACH && opened != (said == 0)) wrong("it gives a handle, or none");
@@ -413,8 +392,7 @@ static void check_there(void) {
         if (failed && there && !(trial->always && keeps_names())) wrong("the name is left");
         break;
     case LAST:
-        if (there != (failed || begins_full()) && !lied_to && !(there && is_known(LEAVES)))
-            wrong("the name is %s", there ? "left" : "gone");
+        if (there != (failed || begins_full()) && !lied_to) wrong("the name is %s", there ? "left" : "gone");
         break;
     case UNLINK:
         if (there != failed && said != ENOENT && !lied_to) wrong("the name is %s", there ? "left" : "gone");
