@@ -25,7 +25,7 @@ static int make(const struct bells *bells, const char *name) {
     int fd = directory < 0 ? -1 : os_open_unnamed(directory);
     os_close(directory);
     bool made = fd >= 0 && os_sem_format(&image) == 0 && notify_give_rights(bells, fd) == 0 &&
-                os_write(fd, &image, sizeof image, 0) == (ssize_t)sizeof image &&
+                os_write(fd, &image, sizeof image, 0) == 0 &&
                 (os_link(fd, AT_FDCWD, name) == 0 || errno == EEXIST); /* EEXIST: our peer was faster */
     os_close(fd);
     return made ? 0 : -1;

@@ -91,8 +91,11 @@ static inline uint64_t os_room(int fd) {
 
 static inline ssize_t os_read(int fd, void *to, size_t bytes, off_t offset) { return pread(fd, to, bytes, offset); }
 
-static inline ssize_t os_write(int fd, const void *from, size_t bytes, off_t offset) {
-    return pwrite(fd, from, bytes, offset);
+/* All of it, or -1. ENOSPC: some did not fit. */
+static inline int os_write(int fd, const void *from, size_t bytes, off_t offset) {
+    const ssize_t put = pwrite(fd, from, bytes, offset);
+    if (put < 0) return -1;
+    return put == (ssize_t)bytes ? 0 : fail(ENOSPC);
 }
 
 /* Leaves errno alone. Linux always gives the descriptor back; there is nothing to repeat. */

@@ -186,9 +186,7 @@ static int build(struct region *region, mode_t mode) {
      * would die. */
     if (header->object_size > os_room(region->object)) return fail(ENOSPC);
     if (os_set_mode(region->object, mode) != 0 || allocate(region->object, header->object_size) != 0) return -1;
-    ssize_t put = os_write(region->object, header, sizeof *header, 0);
-    if (put < 0) return -1;
-    return put == (ssize_t)sizeof *header ? 0 : fail(ENOSPC);
+    return os_write(region->object, header, sizeof *header, 0);
 }
 
 /* Takes the first free slot of our side. */

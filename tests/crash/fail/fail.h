@@ -20,9 +20,12 @@
 
 /* ---- ways.c ---- */
 
+/* No errno: less is read or written than was asked for. */
+enum { SHORT = 1 << 16 };
+
 struct fail_way {
     const char *call; /* the function of os.h or notify_os.h */
-    int error;        /* 0: cannot fail */
+    int error;        /* an errno, or SHORT; 0: cannot fail */
     bool harmless;    /* nothing may come of it */
     const char *why;
 };
@@ -33,6 +36,8 @@ extern const size_t FAIL_WAYS_COUNT;
 
 /* The first of this call; NULL: there is none. */
 const struct fail_way *fail_first_way(const char *call);
+/* "EINTR", "SHORT". */
+const char *fail_word_of(int error);
 
 /* ---- fail_os.c ---- */
 

@@ -183,6 +183,8 @@ int fail_close(int fd) {
     return fail_now("os_close") ? -1 : result;
 }
 
+bool fail_is_short(void) { return plan.way->error == SHORT; }
+
 /* One that fails. Not there: then somebody else has removed it. */
 int fail_unlinkat(int directory, const char *name, int flags) {
     const int error = errno;

@@ -27,6 +27,11 @@
 
 /* Does the call that this function of os.h makes fail now? Sets errno then. */
 bool fail_now(const char *caller);
+/* Is it to fail by doing less? */
+bool fail_is_short(void);
+
+/* One that fails may also do half of it. */
+#define fail_short(name, fd, bytes_at, bytes, offset) (fail_is_short() ? name(fd, bytes_at, (bytes) / 2, offset) : -1)
 
 #define FAIL_OR(failure, name, ...) (fail_now(__func__) ? failure : name(__VA_ARGS__))
 
@@ -42,8 +47,8 @@ bool fail_now(const char *caller);
 #define fchmod(...)            FAIL_OR(-1, fchmod, __VA_ARGS__)
 #define chmod(...)             FAIL_OR(-1, chmod, __VA_ARGS__)
 #define chown(...)             FAIL_OR(-1, chown, __VA_ARGS__)
-#define pread(...)             FAIL_OR(-1, pread, __VA_ARGS__)
-#define pwrite(...)            FAIL_OR(-1, pwrite, __VA_ARGS__)
+#define pread(...)             (fail_now(__func__) ? fail_short(pread, __VA_ARGS__) : pread(__VA_ARGS__))
+#define pwrite(...)            (fail_now(__func__) ? fail_short(pwrite, __VA_ARGS__) : pwrite(__VA_ARGS__))
 #define read(...)              FAIL_OR(-1, read, __VA_ARGS__)
 #define write(...)             FAIL_OR(-1, write, __VA_ARGS__)
 #define madvise(...)           FAIL_OR(-1, madvise, __VA_ARGS__)

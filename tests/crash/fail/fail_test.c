@@ -205,7 +205,7 @@ static void fail_while_guest_comes(const char *name, uint32_t at, const struct f
     fail_arm(way, at, false);
     const bool failed = create(&q, name) != 0;
     fail_disarm();
-    check_note("%s, call %u: %s %s", notifier_now->name, at, way->call, strerrorname_np(way->error));
+    check_note("%s, call %u: %s %s", notifier_now->name, at, way->call, fail_word_of(way->error));
     CHECK(faccessat(AT_FDCWD, check_path(name), F_OK, 0) == 0);
     if (failed) CHECK(create(&q, name) == 0);
     CHECK(shmq_send(q, "hello", 5, 0) == 0);
@@ -289,7 +289,7 @@ TEST(each_way_to_fail_was_met) {
         const struct fail_way *way = &FAIL_WAYS[at];
         ways += way->error != 0;
         if (way->error == 0 || counts->met[at] > 0) continue;
-        fprintf(stderr, "not met: %s %s\n", way->call, strerrorname_np(way->error));
+        fprintf(stderr, "not met: %s %s\n", way->call, fail_word_of(way->error));
         unmet++;
     }
     printf("total: calls=%zu ways=%u operations=%d scenes=%u trials=%u failed=%u wrong=%u\n", count_calls(), ways,

@@ -96,6 +96,7 @@ const struct fail_way FAIL_WAYS[] = {
 
     {"os_read", EINTR, false, "a signal handler ran: read(2)"},
     {"os_read", EIO, false, "the disk"},
+    {"os_read", SHORT, false, "the file is shorter by now"},
 
     {"os_write", EDQUOT, false, "the user's quota: write(2)"},
     {"os_write", EFBIG, false, "larger than a file may be"},
@@ -103,6 +104,7 @@ const struct fail_way FAIL_WAYS[] = {
     {"os_write", EIO, false, "the disk"},
     {"os_write", ENOSPC, false, "the file system is full"},
     {"os_write", EPERM, false, "sealed"},
+    {"os_write", SHORT, false, "the file system is full"},
 
     {"os_close", EDQUOT, true, "an earlier write, on NFS"},
     {"os_close", EINTR, true, "a signal handler ran"},
@@ -281,3 +283,5 @@ const struct fail_way *fail_first_way(const char *call) {
         if (strcmp(FAIL_WAYS[at].call, call) == 0) return &FAIL_WAYS[at];
     return NULL;
 }
+
+const char *fail_word_of(int error) { return error == SHORT ? "SHORT" : strerrorname_np(error); }
