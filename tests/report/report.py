@@ -2,7 +2,7 @@
 """Writes "How it is tested": what is promised, which tests prove it, and what their last run counted.
 
 ci/report runs this after `bazel test //...`. The promises are README.md's, the counts those of Bazel's logs (a result
-that is still valid is not made again), and of what ci/stress left in stress-results/.
+that is still valid is not made again), and of what ci/stress and ci/crash left in stress-results/ and crash-results/.
 """
 
 import argparse
@@ -35,10 +35,10 @@ LONG_FORMS = {
     "//tests/unit": "`SHMQ_LONG=1 bazel-bin/tests/unit/death_test`, `…/many_death_test`",
     "//tests/stress": "`ci/stress [--minutes N] [--sanitizer NAME]`",
     "//tests/canary": "`ci/planted`",
-    "//tests/crash/fail": "`SHMQ_LONG=1 bazel-bin/tests/crash/fail/fail_test`",
-    "//tests/crash/hostile": "`bazel run //tests/crash/hostile`",
-    "//tests/crash/interleave": "`bazel run //tests/crash/interleave`",
-    "//tests/crash/kill": "`bazel run //tests/crash/kill`",
+    "//tests/crash/fail": "`ci/crash fail`",
+    "//tests/crash/hostile": "`ci/crash hostile`",
+    "//tests/crash/interleave": "`ci/crash interleave`",
+    "//tests/crash/kill": "`ci/crash kill`",
     "//tests/bench": "`ci/bench`, `ci/scoreboard`",
 }
 
@@ -64,13 +64,14 @@ class Target:
             self.count(log.read())
 
     def count(self, log):
-        """Cases: our C tests say a line each, Python's how many; stress counts rounds; what says nothing is one."""
+        """Cases: our C tests say a line each, Python's how many; what draws, how much it drew; what says nothing is one."""
         skipped = sum(int(count) for count in re.findall(r"^OK \(skipped=(\d+)\)", log, re.MULTILINE))
         cases = len(re.findall(r"^ok\b", log, re.MULTILINE))
         cases += sum(int(count) for count in re.findall(r"^Ran (\d+) tests?", log, re.MULTILINE)) - skipped
         skipped += len(re.findall(r"^skipped \S+ \(\d+ ms\)$", log, re.MULTILINE))
         self.skipped = skipped if skipped > 0 else len(re.findall(r"^SKIP: ", log, re.MULTILINE))
-        cases += sum(int(count) for count in re.findall(r"^total: rounds=(\d+)", log, re.MULTILINE))
+        for total in re.findall(r"^total: (.*)", log, re.MULTILINE):
+            cases += sum(int(count) for count in re.findall(r"\b(?:rounds|trials|schedules|blows|storms)=(\d+)", total))
         self.cases = cases if cases > 0 or self.skipped > 0 else 1
         messages = re.findall(r"^total: .*\bmessages=(\d+)", log, re.MULTILINE)
         self.messages = sum(map(int, messages))
@@ -197,6 +198,21 @@ def stress_table():
         )
 
 
+def crash_table():
+    paths = sorted(glob.glob(os.path.join(ROOT, "crash-results", "*.json")))
+    if not paths:
+        yield "Nothing was left by `ci/crash` when this page was made."
+        return
+    yield "| Command | Commit | Minutes | Counts |"
+    yield "| --- | --- | ---: | --- |"
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            leg = json.load(file)
+        figures = [f"{name} {int(value):,}" for name, value in leg["figures"].items()] + leg["remarks"]
+        failed = "" if leg["status"] == 0 else "; **failed**"
+        yield f"| `{leg['command']}` | {leg['commit']} | {leg['seconds'] / 60:.1f} | {', '.join(figures)}{failed} |"
+
+
 def page(targets):
     yield "# How it is tested"
     yield ""
@@ -209,6 +225,7 @@ def page(targets):
         ("Under which tools", tool_table(targets)),
         ("The minutes", minute_table(targets)),
         ("Stress, by command", stress_table()),
+        ("Killed, interleaved, harmed and failed everywhere, by command", crash_table()),
     ):
         yield ""
         yield f"## {title}"
