@@ -418,13 +418,23 @@ static void play_all(const char *name) {
                     play(name, &OPERATIONS[at], (enum shmq_end)end, flags[row]);
 }
 
+static bool is_needless(size_t at) { return !total.used[at] && (REASONS[at].repetition != AROUND || CHECKSUM_BUILT); }
+
+static bool any_is_needless(void) {
+    for (size_t at = 0; at < REASONS_COUNT; at++)
+        if (is_needless(at)) return true;
+    return false;
+}
+
 TEST(no_word_is_read_twice_for_one_decision_and_none_is_touched_around_shared_h) {
+    enum { PASSES = 4 }; /* who sleeps on a busy machine may find its time up when it first looks again */
     audit_begin();
-    notifier_for_each(play_all, false);
+    for (int passes = 0; passes < PASSES && any_is_needless() && total.missing == 0; passes++)
+        notifier_for_each(play_all, false);
     printf("operations=%llu accesses=%llu reads=%llu repeated=%llu\n", (unsigned long long)total.operations,
            (unsigned long long)total.accesses, (unsigned long long)total.reads, (unsigned long long)total.repeated);
     for (size_t at = 0; at < REASONS_COUNT; at++) {
-        if (total.used[at] || (REASONS[at].repetition == AROUND && !CHECKSUM_BUILT)) continue;
+        if (!is_needless(at)) continue;
         printf("needless: %s, %s, %s\n", REASONS[at].function, REASONS[at].word,
                REPETITION_NAMES[REASONS[at].repetition]);
         total.missing++;
