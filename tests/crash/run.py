@@ -45,6 +45,7 @@ def all_legs():
     for notifier in NOTIFIERS:
         yield Leg(f"kill-many-{notifier}", kill, ("--notifier", notifier, "--many"), False)
         yield Leg(f"kill-file-{notifier}", kill, ("--notifier", notifier, "--file"), False)
+    yield Leg("kill-pairs", kill, ("--notifier", "sem", "--pairs", "1"), False)
     yield Leg("interleave-whole", interleave, ("--notifier", "sem"), False)
 
 

@@ -27,6 +27,8 @@ static const char HELP[] =
     "                    next call, stop:3.17 stopped, 3.17+9.0 the end that comes next is killed too\n"
     "  --all-instructions  after each instruction, not only at moments that others can tell apart\n"
     "  --every N         after every Nth instruction too\n"
+    "  --pairs N         kills the end that comes next, too, at each of its moments, after one in N moments of the\n"
+    "                    first (default 8)\n"
     "  --short           some of it: what bazel test runs\n"
     "  --seed N          what is drawn follows from it (default: random; printed first)\n"
     "  --list            the scenes, without playing them\n"
@@ -36,9 +38,9 @@ static struct options {
     const char *notifier, *at;
     int operation, state, side; /* -1: any */
     bool many, file, is_short, list;
-    uint32_t every;
+    uint32_t every, pairs;
     uint64_t seed;
-} options = {.operation = -1, .state = -1, .side = -1};
+} options = {.operation = -1, .state = -1, .side = -1, .pairs = 8};
 
 /* How much of it: one in so many, drawn; 0 none. */
 struct measure {
@@ -262,8 +264,8 @@ static bool is_wanted(const struct scene *scene) {
 
 /* The default notifier as a whole, of the others something. */
 static struct measure measure_of(const struct scene *scene) {
-    static const struct measure all = {1, 1, 1, 8, 1}, most = {1, 1, 16, 32, 6}, some = {20, 3, 16, 32, 10};
-    if (!options.is_short) return all;
+    static const struct measure most = {1, 1, 16, 32, 6}, some = {20, 3, 16, 32, 10};
+    if (!options.is_short) return (struct measure){1, 1, 1, options.pairs, 1};
     return scene->notifier->kind == SHMQ_NOTIFY_SEM && !scene->many && !scene->file ? most : some;
 }
 
@@ -343,9 +345,10 @@ static const char *parse_option(const char *name, char *value) {
     if (strcmp(name, "--side") == 0) return (options.side = word_of(SIDES, 2, value)) >= 0 ? NULL : UNKNOWN;
     if (strcmp(name, "--at") == 0) return options.at = value, trial_parse(value, &trial) ? NULL : "that is no point";
     if (strcmp(name, "--seed") == 0) return parse_number(value, UINT64_MAX, &options.seed) ? NULL : "that is no number";
-    if (strcmp(name, "--every") != 0) return "there is no such option";
+    const bool is_every = strcmp(name, "--every") == 0;
+    if (!is_every && strcmp(name, "--pairs") != 0) return "there is no such option";
     const bool fits = parse_number(value, UINT32_MAX, &number) && number > 0;
-    options.every = (uint32_t)number;
+    *(is_every ? &options.every : &options.pairs) = (uint32_t)number;
     return fits ? NULL : "that is no such number";
 }
 
