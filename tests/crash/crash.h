@@ -107,7 +107,10 @@ struct actor {
 /* A process that ends with this one. */
 struct actor actor_new(const char *who, const struct scene *scene, const char *name);
 void actor_begin(const struct actor *actor, const struct request *request);
-/* Waits for the reply until this time at most; false: it has not come. */
+/* Milliseconds of a clock that stands still while this process, and so perhaps everybody, waits for a processor: for
+ * limits on others, asked again and again meanwhile. */
+int64_t fair_now_ms(void);
+/* Waits for the reply so long at most, by that clock; false: it has not come. */
 bool actor_end(const struct actor *actor, int limit_ms, struct reply *reply);
 
 /* Where the traced part of an actor begins and ends. */
@@ -182,8 +185,8 @@ enum { JOBS = 10 }; /* on one core: most of what they do is to wait */
 /* A trial in a process of its own, with processes of its own. */
 struct job {
     uint32_t number;
-    pid_t pid; /* 0: none */
-    int64_t since_ms;
+    pid_t pid;        /* 0: none */
+    int64_t since_ms; /* by the fair clock */
     struct result *result;
 };
 

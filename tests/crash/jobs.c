@@ -47,7 +47,7 @@ static void make_name(struct result *result, bool file) {
 }
 
 bool job_start(struct job *job, bool file) {
-    job->since_ms = check_now_ms();
+    job->since_ms = fair_now_ms();
     *job->result = (struct result){.point = job->result->point};
     make_name(job->result, file);
     fflush(NULL);
@@ -65,7 +65,7 @@ static void end(struct job *job, int status) {
     job->pid = 0;
     traces_sweep(job->result);
     if (job->result->verdict != RUNNING) return;
-    const bool late = check_now_ms() - job->since_ms > LIMIT_MS;
+    const bool late = fair_now_ms() - job->since_ms > LIMIT_MS;
     job->result->verdict = jobs_interrupted ? INTERRUPTED : late ? HUNG : BAD;
     snprintf(job->result->why, sizeof job->result->why, "the trial's own process ended with wait status 0x%x%s", status,
              late ? ": it hung" : "");
@@ -80,7 +80,7 @@ struct job *job_await(void) {
             any |= job->pid != 0;
             if (job->pid == 0) continue;
             if (ended == job->pid) return end(job, status), job;
-            if (jobs_interrupted || check_now_ms() - job->since_ms > LIMIT_MS) (void)kill(job->pid, SIGKILL);
+            if (jobs_interrupted || fair_now_ms() - job->since_ms > LIMIT_MS) (void)kill(job->pid, SIGKILL);
         }
         if (ended <= 0 && any) usleep(300);
     }

@@ -45,8 +45,8 @@ static struct end {
     enum shmq_end side;
     bool open, busy, poisoned;
     struct request request; /* that it is at */
-    int64_t since_ms;
-    int64_t taken; /* the number that it took last */
+    int64_t since_ms;       /* by the fair clock */
+    int64_t taken;          /* the number that it took last */
 } victim, peer;
 
 /* By what signal it has ended, if it has. */
@@ -150,7 +150,7 @@ static void prepare(struct end *end, struct request request) {
     if (is_move(request.deed) && end->side == SHMQ_PRODUCER) next += request.count;
     end->request = request;
     end->busy = true;
-    end->since_ms = check_now_ms();
+    end->since_ms = fair_now_ms();
 }
 
 static void begin(struct end *end, struct request request) {
@@ -160,7 +160,7 @@ static void begin(struct end *end, struct request request) {
 
 static void check_patience(const struct end *end) {
     const int limit_ms = limit_of(&end->request);
-    if (check_now_ms() - end->since_ms > limit_ms)
+    if (fair_now_ms() - end->since_ms > limit_ms)
         trial_ends(HUNG, "the %s is in %s for over %d ms", end->actor.who, DEED_NAMES[end->request.deed], limit_ms);
 }
 
