@@ -421,7 +421,7 @@ static void check_counters(uint32_t own) {
 
 /* All close, and nothing is left. */
 static void clear_stage(const struct actor *own) {
-    check_counters(1 + (has_mate() && own != &mate));
+    check_counters(has_mate() && own != &mate ? 2 : 1);
     leave(own);
     if (has_mate() && own != &mate) leave(&mate);
     /* Of many, one that died may have left a slot that nobody has taken since. */
