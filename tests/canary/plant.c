@@ -30,8 +30,9 @@ static void shift(size_t bytes) {
     sink = 1 << bits;
 }
 
+/* By a pointer that a compiler cannot look through: gcc would see the fault itself. */
 static void branch(void) {
-    volatile unsigned char *byte = malloc(1);
+    volatile unsigned char *volatile byte = malloc(1);
     if (byte != NULL && *byte == 7) sink = 1;
     free((void *)(size_t)byte);
 }

@@ -49,7 +49,7 @@ static uint32_t draw_max(const struct draw *d) {
 }
 static uint32_t draw_sizes(const struct draw *d) { return d->r % 8 == 0 ? LARGEST : d->r % 8 == 1 ? ANY : d->r % 2; }
 static uint32_t draw_empty(const struct draw *d) { return one_in(d, 2, 2 + (uint32_t)(d->r >> 8) % 30); }
-static uint32_t draw_send(const struct draw *d) { return d->r % 3; }
+static uint32_t draw_send(const struct draw *d) { return (uint32_t)(d->r % 3); }
 static uint32_t draw_kill(const struct draw *d) {
     const bool survives = !d->threads && NOTIFIERS[d->s->notifier].survives;
     return survives && d->r % 5 < 2 ? 20 + (uint32_t)(d->r >> 8) % 180 : 0;

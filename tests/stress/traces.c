@@ -108,7 +108,7 @@ static void first_line(const char *task, const char *what, char line[128]) {
 
 static void keep_task(const char *task, pid_t pid, const char *thread, const char *directory) {
     static const char *const WHAT[] = {"stack", "wchan", "syscall", "status", "stat"};
-    char path[512], name[128], wchan[128], syscall[128];
+    char path[512], name[512], wchan[128], syscall[128];
     first_line(task, "wchan", wchan);
     first_line(task, "syscall", syscall);
     fprintf(stderr, "  process %d thread %s: in %s, system call %s\n", (int)pid, thread, wchan, syscall);
