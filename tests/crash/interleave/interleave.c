@@ -56,6 +56,7 @@ struct tally {
     const struct plot *plot;
     const struct notifier_row *notifier;
     uint32_t one_in[4]; /* how many of the schedules with so many preemptions and deaths, together, are played */
+    bool is_whole;      /* of those without a death all */
     uint64_t schedules, deaths, bad, hung, astray, slow;
     uint32_t outcomes;
     uint64_t outcome[OUTCOMES_MOST]; /* their hashes */
@@ -81,6 +82,7 @@ static uint64_t hash(uint64_t start, const char *text) {
 static bool is_drawn(const struct tally *tally, const struct schedule *schedule) {
     const uint32_t weight = schedule->preemptions + schedule->deaths;
     const uint32_t count = tally->one_in[weight < 3 ? weight : 3];
+    if (tally->is_whole && schedule->deaths == 0) return true;
     return count == 1 || hash(options.seed, schedule_print(schedule).text) % count == 0;
 }
 
@@ -284,13 +286,17 @@ static void add_up(const struct tally *tally) {
     total.slow += tally->slow;
 }
 
-/* All, or of the default notifier much, and of the others a little. */
+static bool has_messages(const struct plot *plot) { return strchr(plot->part[0], 's') != NULL; }
+
+/* All, or of the default notifier much, and of the others a little. Who closes while the other end asks who is there is
+ * seen with two preemptions alone, and where somebody receives. */
 static void set_measure(struct tally *tally) {
     static const uint32_t all[] = {1, 1, 1, 1}, most[] = {1, 2, 20, 60}, some[] = {1, 8, 150, 300},
                           few[] = {1, 50, 300, 600};
     const bool is_small = tally->plot->part[2] == NULL, is_default = tally->notifier->kind == SHMQ_NOTIFY_SEM;
     const uint32_t *measure = !is_default || options.file ? few : is_small ? most : some;
     memcpy(tally->one_in, options.is_short ? measure : all, sizeof all);
+    tally->is_whole = measure == most && has_messages(tally->plot);
 }
 
 static void play_plot(const struct plot *plot, const struct notifier_row *notifier) {

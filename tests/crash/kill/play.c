@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -37,7 +38,8 @@ static const struct trial *trial;
 static struct result *result;
 static struct actor victim, peer, mate, newcomer; /* the mate is of the victim's side, where that may have many */
 static struct trace trace;
-static bool outstanding; /* the peer is in the middle of its call, asleep */
+static bool outstanding;      /* the peer is in the middle of its call, asleep */
+static uint64_t rings_before; /* of the victim's side, when it fell asleep */
 static struct {
     uint32_t next, expected; /* to be given, to be taken */
     uint32_t forgiven;       /* takers that died in the middle */
@@ -64,8 +66,10 @@ static enum shmq_end other(enum shmq_end end) { return end == SHMQ_PRODUCER ? SH
 
 static const char *name_of(int error) { return error == 0 ? "success" : strerrorname_np(error); }
 
-/* Things that can be either way are so at half of the points. */
+/* Things that can be either way are so at half of the points, these with those or not. */
 static bool at_odd_point(void) { return (trial->first.calls + trial->first.steps) % 2 == 1; }
+
+static bool at_upper_point(void) { return (trial->first.calls + trial->first.steps) / 2 % 2 == 1; }
 
 static bool has_mate(void) {
     return scene->operation == UNLINK || (scene->many && scene->operation != CREATE && scene->operation != LAST);
@@ -162,11 +166,13 @@ static void move_well(const struct actor *actor, enum shmq_end end, uint32_t cou
         trial_ends(BAD, "the %s got %s after %u messages", actor->who, name_of(reply.error), reply.done);
 }
 
+static void note_wake_up(int64_t took_ms) { result->late |= took_ms > LATE_MS; }
+
 static void finish_moving(const struct actor *actor, enum shmq_end end) {
     const struct reply reply = finish(actor, ROOM_MS);
     note_moved(actor, end, &reply);
     if (reply.error != 0) trial_ends(BAD, "the %s, woken, got %s", actor->who, name_of(reply.error));
-    result->late |= reply.took_ms > LATE_MS;
+    note_wake_up(reply.took_ms);
 }
 
 static unsigned meaning_of(const struct actor *actor, int error) {
@@ -272,6 +278,16 @@ static void let_peer_sleep(void) {
         nanosleep(&nap, NULL);
     nanosleep(&nap, NULL);
     freeze_peer(true);
+    rings_before = atomic_load(&page_of(object, scene->side)->rings);
+}
+
+/* A victim that was done has rung for a peer that is frozen in its sleep. */
+static void check_rung(void) {
+    const unsigned char *object = map_object();
+    if (!outstanding || scene->operation == DRAIN || scene->notifier->kind == SHMQ_NOTIFY_SIGNAL || object == NULL)
+        return;
+    if (atomic_load(&page_of(object, scene->side)->rings) == rings_before)
+        trial_ends(BAD, "the victim was done, and has not rung for the peer, which sleeps");
 }
 
 static void fill(const struct actor *own) {
@@ -363,6 +379,7 @@ static unsigned kill_victim(void) {
     const bool done = trace.done;
     trace_kill(&trace);
     check_names(done);
+    if (done) check_rung();
     if (gives() && scene->state != FULL) ledger.perhaps[ledger.next++] = !done; /* full is EAGAIN */
     if (takes()) {
         ledger.expected += done;
@@ -399,8 +416,10 @@ static void finish_peer(unsigned allowed) {
 
 /* Somebody else than the victim is there for the peer. */
 static void serve(const struct actor *own, unsigned allowed) {
+    const int64_t since_ms = check_now_ms();
     if (outstanding) move_well(own, scene->side, 1, 0);
     finish_peer(allowed);
+    note_wake_up(check_now_ms() - since_ms);
     exchange(own, &peer);
 }
 
@@ -419,13 +438,21 @@ static void check_counters(uint32_t own) {
     if (apart < -2 || apart > 2) trial_ends(BAD, "%lld more sent than received", (long long)apart); /* one each death */
 }
 
-/* All close, and nothing is left. */
+/* Closes, or dies without: what is to be heard of that. */
+static unsigned go(const struct actor *actor) {
+    if (!at_upper_point()) return leave(actor), CLOSED;
+    (void)kill(actor->pid, SIGKILL);
+    (void)waitpid(actor->pid, NULL, 0);
+    return DEAD;
+}
+
+/* All go, and nothing is left. */
 static void clear_stage(const struct actor *own) {
     check_counters(has_mate() && own != &mate ? 2 : 1);
-    leave(own);
     if (has_mate() && own != &mate) leave(&mate);
+    const unsigned allowed = go(own);
     /* Of many, one that died may have left a slot that nobody has taken since. */
-    hear(&peer, other(scene->side), scene->many ? CLOSED | DEAD : CLOSED);
+    hear(&peer, other(scene->side), scene->many ? CLOSED | DEAD : allowed);
     leave(&peer);
     if (scene->operation == LAST && scene->side == SHMQ_PRODUCER && access(check_path(result->name), F_OK) == 0)
         trial_ends(BAD, "the ephemeral queue is still there");
@@ -435,6 +462,14 @@ static void clear_stage(const struct actor *own) {
     if (reply.error != 0 && reply.error != ENOENT) trial_ends(BAD, "unlink gave %s", name_of(reply.error));
     const char *left = traces_left(result);
     if (left != NULL) trial_ends(BAD, "left: %s", left);
+}
+
+/* The peer has heard what there was to hear: another one that comes in its place does not. */
+static void renew_peer(void) {
+    leave(&peer);
+    enter(&peer, "peer", other(scene->side));
+    const struct reply reply = move(&peer, other(scene->side), MORE, 0);
+    (void)check_heard(&peer, reply.error, QUIET);
 }
 
 /* The victim is dead: the survivor hears it, a newcomer takes its place. */
@@ -448,6 +483,7 @@ static void go_on_without_victim(unsigned allowed) {
     if (told) {
         finish_peer(allowed);
         hear(&peer, other(scene->side), allowed);
+        if (scene->operation < LAST && at_upper_point()) renew_peer(); /* else the queue may be gone */
     }
     if (scene->operation == UNLINK) return clear_stage(&mate);
     if (!early) enter(&newcomer, "newcomer", scene->side);
@@ -506,10 +542,12 @@ static bool meanwhile(void) {
 
 /* The victim goes on: what it was told to do ends as if nothing had been. */
 static void finish_victim(void) {
+    const int64_t since_ms = check_now_ms();
     if (kill(victim.pid, SIGCONT) != 0) trial_ends(BAD, "the stopped victim is not there any more");
     if (trace.wake != NULL && !trace.done)
         (void)move(&peer, other(scene->side), scene->operation == DRAIN ? MORE : 1, 0);
     const struct reply reply = finish(&victim, ROOM_MS);
+    if (trace.wake != NULL) note_wake_up(check_now_ms() - since_ms);
     const bool full = scene->state == FULL && (scene->operation == SEND || scene->operation == RESERVE);
     const bool empty = scene->state == EMPTY && (scene->operation == RECV || scene->operation == PEEK);
     /* The kernel ends a wait for signals when a stopped process goes on: signal(7). */
