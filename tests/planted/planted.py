@@ -125,7 +125,7 @@ def verdict(status, output):
     said = {}
     for block in re.split(r"^=+ Test output for ", output, flags=re.MULTILINE)[1:]:
         label = block.split(":\n", 1)[0]
-        found = re.search(r"^(FAILED\b.*|SUMMARY: .*|.*runtime error: .*|==\d+== [A-Z].*)$", block, re.MULTILINE)
+        found = re.search(r"^(FAILED\b.*|BAD: .*|HUNG: .*|no reason: .*|SUMMARY: .*|.*runtime error: .*|==\d+== [A-Z].*)$", block, re.MULTILINE)
         if found:
             said[label] = found.group(1)
     return [(label, said.get(label, "")) for label in red]

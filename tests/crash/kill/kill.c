@@ -226,7 +226,7 @@ static bool is_late_again(struct tally *tally, const struct trial *trial) {
 
 /* One that is late may be so because the machine is busy; who is so each time has lost a ring, and a slice makes up for it. */
 static void check_wake_ups(struct tally *tally) {
-    enum { TRIES = 3 };
+    enum { TRIES = 6 };
     const uint32_t late = tally->late < LATE_MOST ? tally->late : LATE_MOST;
     for (uint32_t at = 0; at < late && tally->scene->notifier->survives; at++) {
         const struct trial *trial = &tally->late_ones[at];
