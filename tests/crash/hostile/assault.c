@@ -294,6 +294,13 @@ static void check_looked(struct end *end, const struct blow *blow) {
                    (unsigned long long)head);
 }
 
+/* Before anybody stores a cursor again, and so mends it. */
+static void look_at_once(const struct blow *blow) {
+    if (peer.busy) return;
+    check_looked(&victim, blow);
+    check_looked(&peer, blow);
+}
+
 static void check_traces(const struct blow *blow) {
     struct stat status;
     const char *path = check_path(result->name);
@@ -355,6 +362,7 @@ static void assault_once(void) {
     strike_once();
     trace_release(&trace);
     finish(&victim);
+    if (plan->point.steps % 2 == 0) look_at_once(&plan->blow);
     draw_curtain(&plan->blow);
 }
 
