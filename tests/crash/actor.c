@@ -148,6 +148,29 @@ int64_t fair_now_ms(void) {
     return sum_ms += passed_ms < 2 * TURN_MS ? passed_ms : 2 * TURN_MS;
 }
 
+static void first_line(pid_t pid, const char *what, char line[static 128]) {
+    char path[64];
+    line[0] = '\0';
+    snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, what);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return;
+    if (fgets(line, 128, file) != NULL) line[strcspn(line, "\n")] = '\0';
+    (void)fclose(file);
+}
+
+struct actor_place actor_place(const struct actor *actor) {
+    struct actor_place place;
+    char stat[128], call[128], channel[128], state = '?';
+    unsigned long user = 0, system = 0;
+    first_line(actor->pid, "stat", stat);
+    first_line(actor->pid, "syscall", call);
+    first_line(actor->pid, "wchan", channel);
+    (void)sscanf(stat, "%*d (%*[^)]) %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &state, &user, &system);
+    snprintf(place.text, sizeof place.text, "state %c, %lu+%lu ticks, in %.60s, system call %.80s", state, user, system,
+             channel, call);
+    return place;
+}
+
 bool actor_end(const struct actor *actor, int limit_ms, struct reply *reply) {
     struct pollfd desk = {.fd = actor->fd, .events = POLLIN};
     const int64_t until_ms = fair_now_ms() + limit_ms;

@@ -112,6 +112,10 @@ void actor_begin(const struct actor *actor, const struct request *request);
 int64_t fair_now_ms(void);
 /* Waits for the reply so long at most, by that clock; false: it has not come. */
 bool actor_end(const struct actor *actor, int limit_ms, struct reply *reply);
+/* Where it is, if that is for too long: its state, time of processor, system call and what it waits for in the kernel. */
+struct actor_place {
+    char text[300];
+} actor_place(const struct actor *actor);
 
 /* Where the traced part of an actor begins and ends. */
 void actor_perform(const struct request *request, struct reply *reply);

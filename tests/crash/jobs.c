@@ -95,6 +95,7 @@ struct job *job_free(void) {
 
 void jobs_prepare(uint64_t seed) {
     sigset_t urgent;
+    prctl(PR_SET_CHILD_SUBREAPER, 1); /* what trials leave is ours to bury, at once: there are many */
     draw_from(seed);
     if (getrandom(&stem, sizeof stem, 0) != sizeof stem) abort();
     sigemptyset(&urgent);

@@ -161,7 +161,8 @@ static void begin(struct end *end, struct request request) {
 static void check_patience(const struct end *end) {
     const int limit_ms = limit_of(&end->request);
     if (fair_now_ms() - end->since_ms > limit_ms)
-        trial_ends(HUNG, "the %s is in %s for over %d ms", end->actor.who, DEED_NAMES[end->request.deed], limit_ms);
+        trial_ends(HUNG, "the %s is in %s for over %d ms: %s", end->actor.who, DEED_NAMES[end->request.deed], limit_ms,
+                   actor_place(&end->actor).text);
 }
 
 static bool has_finished(struct end *end, int wait_ms) {

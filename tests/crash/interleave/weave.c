@@ -147,7 +147,8 @@ static void end_part(struct member *member) {
     struct part *part = &history.part[member->part];
     struct reply reply;
     if (!actor_end(&member->actor, PATIENCE_MS, &reply))
-        trial_ends(HUNG, "%s is in its call %c for over %d ms", WHO[part->who], part->letter, PATIENCE_MS);
+        trial_ends(HUNG, "%s is in its call %c for over %d ms: %s", WHO[part->who], part->letter, PATIENCE_MS,
+                   actor_place(&member->actor).text);
     part->known = true;
     part->error = reply.error;
     part->instance = reply.instance;

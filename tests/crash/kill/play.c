@@ -81,7 +81,7 @@ static bool is_alone(void) { return scene->operation == CREATE || scene->operati
 static struct reply finish(const struct actor *actor, int limit_ms) {
     struct reply reply;
     if (!actor_end(actor, limit_ms, &reply))
-        trial_ends(HUNG, "the %s is in its call for over %d ms", actor->who, limit_ms);
+        trial_ends(HUNG, "the %s is in its call for over %d ms: %s", actor->who, limit_ms, actor_place(actor).text);
     if (reply.torn) trial_ends(BAD, "the %s took a torn message after %u others", actor->who, reply.done);
     return reply;
 }
