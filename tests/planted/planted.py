@@ -25,6 +25,8 @@ from script import ROOT, Failure, git, origin_lines
 FAULTS = "tests/planted/faults.toml"
 REPORT = "docs/results/planted.md"
 TESTS_FAILED = 3  # bazel's exit status
+# How a test says what it found: C tests, the programs of tests/crash, the sanitizers, valgrind.
+SAYS = r"^(FAILED\b.*|(?:BAD|HUNG|no reason): .*|SUMMARY: .*|.*runtime error: .*|==\d+== [A-Z].*)$"
 KEYS = {"name", "what", "file", "from", "to", "tests"}
 
 
@@ -125,7 +127,7 @@ def verdict(status, output):
     said = {}
     for block in re.split(r"^=+ Test output for ", output, flags=re.MULTILINE)[1:]:
         label = block.split(":\n", 1)[0]
-        found = re.search(r"^(FAILED\b.*|BAD: .*|HUNG: .*|no reason: .*|SUMMARY: .*|.*runtime error: .*|==\d+== [A-Z].*)$", block, re.MULTILINE)
+        found = re.search(SAYS, block, re.MULTILINE)
         if found:
             said[label] = found.group(1)
     return [(label, said.get(label, "")) for label in red]
