@@ -23,9 +23,10 @@ struct queue {
 struct process {
     int queue; /* ABSENT: none */
     uint32_t side, slot;
-    bool refused; /* the rest of this operation does nothing */
-    uint32_t old[SLOTS_SEEN];
-    int gone; /* what it was told last */
+    bool holds;                                 /* this slot, until it closes: then it may be another one's */
+    bool refused;                               /* the rest of this operation does nothing */
+    uint32_t old[SLOTS_SEEN], seen[SLOTS_SEEN]; /* lives of the other side */
+    int gone;                                   /* what it was told last */
 };
 
 struct model {
@@ -78,21 +79,25 @@ static int enter(struct model *model, const struct part *part, uint32_t choice) 
     const uint32_t slots = slots_of(request.end), slot = free_slot(side, slots, choice);
     if (slot == slots) return EBUSY;
     side->held[slot] = true;
-    *process = (struct process){.queue = model->named, .side = request.end, .slot = slot};
+    *process = (struct process){.queue = model->named, .side = request.end, .slot = slot, .holds = true};
     return 0;
 }
 
-static bool is_there(const struct side *side, uint32_t slot) { return side->life[slot] % 2 == 1 && side->held[slot]; }
+/* Asked by this process. Who saw a life begun takes its end for the close; who came when it had ended, but its lease was
+ * still held, takes the lease for an end that is there. */
+static bool is_there(struct process *process, const struct side *peer, uint32_t slot) {
+    const uint32_t last = process->seen[slot], life = process->seen[slot] = peer->life[slot];
+    const bool has_closed = life % 2 == 0 && life == (last == 0 ? 0 : last + 1);
+    return peer->held[slot] && !has_closed;
+}
 
 /* What a new end will not be told of. */
 static void note_old(struct model *model, struct process *process) {
     const struct side *own = &model->queue[process->queue].side[process->side];
     const struct side *peer = &model->queue[process->queue].side[!process->side];
     for (uint32_t slot = 0; slot < SLOTS_SEEN; slot++) {
-        if (process->side == SHMQ_CONSUMER)
-            process->old[slot] = own->told[slot];
-        else
-            process->old[slot] = is_there(peer, slot) ? 0 : peer->life[slot];
+        process->old[slot] = is_there(process, peer, slot) ? 0 : peer->life[slot];
+        if (process->side == SHMQ_CONSUMER) process->old[slot] = own->told[slot];
     }
 }
 
@@ -132,7 +137,7 @@ static bool close_step(struct model *model, const struct part *part, uint32_t st
     struct side *side = &model->queue[process->queue].side[process->side];
     switch (step) {
     case 0: side->life[process->slot]++; break;
-    case 1: side->held[process->slot] = false; break;
+    case 1: side->held[process->slot] = process->holds = false; break;
     default: retire(model, process->queue); process->queue = ABSENT;
     }
     return true;
@@ -141,7 +146,7 @@ static bool close_step(struct model *model, const struct part *part, uint32_t st
 static void die(struct model *model, struct process *process) {
     if (process->queue == ABSENT) return;
     struct queue *queue = &model->queue[process->queue];
-    queue->side[process->side].held[process->slot] = false;
+    if (process->holds) queue->side[process->side].held[process->slot] = false;
     process->queue = ABSENT;
 }
 
@@ -153,7 +158,7 @@ static int hear(struct model *model, struct process *process) {
     const struct side *peer = &queue->side[!process->side];
     int gone = 0;
     for (uint32_t slot = 0; slot < SLOTS_SEEN; slot++) {
-        if (is_there(peer, slot)) return process->gone = 0, EAGAIN;
+        if (is_there(process, peer, slot)) return process->gone = 0, EAGAIN;
         const bool is_news = peer->life[slot] != 0 && peer->life[slot] != process->old[slot];
         if (is_news && gone != EOWNERDEAD) gone = peer->life[slot] % 2 == 1 ? EOWNERDEAD : EPIPE;
     }
