@@ -280,7 +280,7 @@ static int read_page(const struct region *region, off_t number, struct end_page 
 }
 
 /* 1 if there is an end of either side, besides a lease that is ours, 0 if none. */
-static int has_ends(const struct region *region) { return os_lock_held(region->object, LEASE_ROLES, 2 * SLOTS); }
+static int has_ends(const struct region *region) { return os_lock_held(region->object, LEASE_ROLES, (off_t)2 * SLOTS); }
 
 static bool was_used(const struct end_page *page) {
     uint64_t lives = 0;

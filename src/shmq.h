@@ -200,7 +200,8 @@ int shmq_guard_sigbus(void);
  * end of an ephemeral queue unlinks it.
  * Errors: EINVAL (NULL, or inherited by fork: nothing is done). Else what kept an ephemeral
  * queue from being unlinked, which is still there: EBUSY (its life cycle is held by someone for
- * over 1 s), EACCES, EPERM (a sticky directory, and another owner) … */
+ * over 1 s), EACCES, EPERM (a sticky directory, and another owner), EPROTO (somebody has cut it
+ * off) … */
 int shmq_close(shmq *q);
 
 /* Removes the name and what belongs to it. Ends that are open go on; whoever opens the name

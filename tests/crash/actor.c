@@ -178,6 +178,7 @@ bool actor_end(const struct actor *actor, int limit_ms, struct reply *reply) {
     while (ready <= 0 && fair_now_ms() < until_ms)
         ready = poll(&desk, 1, TURN_MS);
     if (ready <= 0) return false;
+    job_pulse();
     if (read(actor->fd, reply, sizeof *reply) != (ssize_t)sizeof *reply)
         trial_ends(BAD, "the %s has ended by itself", actor->who);
     return true;

@@ -170,6 +170,7 @@ enum verdict { RUNNING, GOOD, BAD, HUNG, INTERRUPTED };
 /* What came of a trial, or of a rehearsal, in memory that processes share. */
 struct result {
     enum verdict verdict;
+    volatile uint64_t pulse; /* counts on while the trial goes on */
     bool astray;
     bool late;       /* a wake-up took half a slice and more */
     char name[1024]; /* of the queue */
@@ -190,7 +191,8 @@ enum { JOBS = 10 }; /* on one core: most of what they do is to wait */
 struct job {
     uint32_t number;
     pid_t pid;        /* 0: none */
-    int64_t since_ms; /* by the fair clock */
+    int64_t since_ms; /* by the fair clock: when it last had a pulse, */
+    uint64_t pulse;   /* this one */
     struct result *result;
 };
 
@@ -203,6 +205,8 @@ struct job *job_free(void);
 /* Clears the result but for the room in it, gives the queue of this trial a name (file: of a regular file), and forks.
  * True in the child, for whom trial_ends is the end. */
 bool job_start(struct job *job, bool file);
+/* In the child: it goes on. Whoever does not for a minute hangs. */
+void job_pulse(void);
 /* Until one has ended, which is returned, with its verdict and without what it left; NULL: none was running. */
 struct job *job_await(void);
 /* This process, and those that it will start: a step is two switches between tracer and victim, and on one core they

@@ -15,11 +15,12 @@
 #include "check.h"
 #include "mix.h"
 
-enum { LIMIT_MS = 60000 }; /* of a whole trial */
+enum { LIMIT_MS = 60000 }; /* without a pulse */
 
 volatile sig_atomic_t jobs_interrupted;
 static struct job jobs[JOBS];
 static uint64_t serial, stem, random_state;
+static struct result *present; /* in the process of a trial */
 
 static void interrupt(int number) { jobs_interrupted = number; }
 
@@ -56,7 +57,18 @@ bool job_start(struct job *job, bool file) {
     (void)setpgid(job->pid, job->pid); /* its actors are found, and ended, by their group; Ctrl-C is for us alone */
     if (job->pid > 0) return false;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    present = job->result;
     return true;
+}
+
+void job_pulse(void) { present->pulse++; }
+
+/* Has it had no pulse for so long? */
+static bool is_late(struct job *job) {
+    const int64_t now_ms = fair_now_ms();
+    if (job->pulse != job->result->pulse) job->since_ms = now_ms;
+    job->pulse = job->result->pulse;
+    return now_ms - job->since_ms > LIMIT_MS;
 }
 
 /* Ends what is left of it. */
@@ -65,7 +77,7 @@ static void end(struct job *job, int status) {
     job->pid = 0;
     traces_sweep(job->result);
     if (job->result->verdict != RUNNING) return;
-    const bool late = fair_now_ms() - job->since_ms > LIMIT_MS;
+    const bool late = is_late(job);
     job->result->verdict = jobs_interrupted ? INTERRUPTED : late ? HUNG : BAD;
     snprintf(job->result->why, sizeof job->result->why, "the trial's own process ended with wait status 0x%x%s", status,
              late ? ": it hung" : "");
@@ -80,7 +92,7 @@ struct job *job_await(void) {
             any |= job->pid != 0;
             if (job->pid == 0) continue;
             if (ended == job->pid) return end(job, status), job;
-            if (jobs_interrupted || fair_now_ms() - job->since_ms > LIMIT_MS) (void)kill(job->pid, SIGKILL);
+            if (is_late(job) || jobs_interrupted) (void)kill(job->pid, SIGKILL);
         }
         if (ended <= 0 && any) usleep(300);
     }

@@ -1,5 +1,5 @@
-/* A process under ptrace: the victim of crash, everybody of interleave. It was forked from this process, so its code lies where ours does, and what instruction comes
- * next is read here. */
+/* A process under ptrace: the victim of kill, everybody of interleave. It was forked from this process, so its code lies
+ * where ours does, and what instruction comes next is read here. */
 #include "crash.h"
 
 #include <errno.h>
@@ -68,7 +68,7 @@ static void wake_up(struct trace *trace) {
 /* Until it stops: true; or has fallen asleep in the kernel and nobody has woken it: false. */
 static bool stops(struct trace *trace, bool wakes) {
     int status;
-    const int64_t start_ms = check_now_ms();
+    const int64_t start_ms = fair_now_ms();
     for (int looks = 0, sleeps = 0;; looks++) {
         const pid_t stopped = waitpid(trace->pid, &status, WNOHANG | __WALL);
         if (stopped == trace->pid) break;
@@ -79,11 +79,11 @@ static bool stops(struct trace *trace, bool wakes) {
             nap_a_moment();
         if (looks < 20) continue;
         sleeps = state_of(trace->pid) == 'S' ? sleeps + 1 : 0;
-        if (trace->wake != NULL && sleeps > 1 && check_now_ms() - start_ms > ASLEEP_MS) {
+        if (trace->wake != NULL && sleeps > 1 && fair_now_ms() - start_ms > ASLEEP_MS) {
             if (!wakes) return false;
             wake_up(trace);
         }
-        if (check_now_ms() - start_ms > HANGS_MS) trial_ends(HUNG, "the victim hangs in a system call");
+        if (fair_now_ms() - start_ms > HANGS_MS) trial_ends(HUNG, "the victim hangs in a system call");
     }
     check_stop(trace, status);
     return true;
@@ -104,6 +104,7 @@ static void step_over(struct trace *trace) {
 
 enum step trace_step(struct trace *trace) {
     trace->instructions++;
+    job_pulse();
     if (!is_call(trace->now.at)) {
         step_over(trace);
         trace->now.steps++;
@@ -132,6 +133,7 @@ static bool is_reply(const struct trace *trace) {
 
 /* To the end of the next system call, at the system's own speed. */
 static void run_to_call_end(struct trace *trace) {
+    job_pulse();
     let_run(trace, PTRACE_SYSCALL);
     (void)stops(trace, true);
     if (is_reply(trace)) {
@@ -183,6 +185,7 @@ void trace_begin(struct trace *trace, const struct actor *actor, const struct re
 
 struct edge trace_to_edge(const struct trace *trace) {
     int status;
+    job_pulse();
     struct __ptrace_syscall_info info;
     let_run(trace, PTRACE_SYSCALL);
     if (waitpid(trace->pid, &status, __WALL) != trace->pid) trial_ends(BAD, "waitpid: %s", strerror(errno));

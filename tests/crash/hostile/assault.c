@@ -87,7 +87,8 @@ static bool is_move(enum deed deed) { return deed >= GIVE && deed <= TAKE_IN_PLA
 static bool may_say(const struct request *request, int error) {
     switch (request->deed) {
     case OPEN: return error == 0 || notifier_open_says(error);
-    case SHUT: return error == 0 || (plan->scene.operation == LAST && error == EBUSY);
+    case SHUT:
+        return error == 0 || (plan->scene.operation == LAST && (error == EBUSY || (error == EPROTO && hits_header)));
     case REMOVE: return error == 0 || error == ENOENT || (error == EPROTO && hits_header);
     case LOOK: return error == 0 || error == EBADMSG;
     default: break;
