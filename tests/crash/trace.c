@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -93,12 +94,49 @@ static void let_run(const struct trace *trace, int how) {
     if (ptrace((enum __ptrace_request)how, trace->pid, NULL, NULL) != 0) trial_ends(BAD, "ptrace: %s", strerror(errno));
 }
 
-/* One instruction, that is no system call. */
-static void step_over(struct trace *trace) {
+static void run_to_stop(const struct trace *trace, int how) {
     int status;
-    let_run(trace, PTRACE_SINGLESTEP);
+    let_run(trace, how);
     if (waitpid(trace->pid, &status, __WALL) != trace->pid) trial_ends(BAD, "waitpid: %s", strerror(errno));
     check_stop(trace, status);
+}
+
+/* The kernel's own code in every process: what reads the clock begins again when that has ticked meanwhile, and so, step by
+ * step on a busy machine, for ever. */
+static bool is_kernels(uintptr_t at) {
+    static uintptr_t begin, end;
+    char line[256];
+    FILE *maps = end != 0 ? NULL : fopen("/proc/self/maps", "re");
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
+        if (strstr(line, "[vdso]") != NULL && sscanf(line, "%lx-%lx", &begin, &end) != 2) abort();
+    if (maps != NULL) (void)fclose(maps);
+    if (end == 0) end = 1; /* there is none */
+    return at >= begin && at < end;
+}
+
+static void poke(const struct trace *trace, uintptr_t address, uint64_t word) {
+    if (ptrace(PTRACE_POKEDATA, trace->pid, (void *)address, (void *)word) != 0)
+        trial_ends(BAD, "ptrace: %s", strerror(errno));
+}
+
+/* Has just been called: runs until it returns, to a breakpoint. */
+static void run_to_return(const struct trace *trace) {
+    enum { BREAKPOINT = 0xcc };
+    const uintptr_t back = trace_read(trace, (uint64_t)peek(trace, offsetof(struct user_regs_struct, rsp)));
+    const uint64_t code = trace_read(trace, back);
+    poke(trace, back, (code & ~(uint64_t)0xff) | BREAKPOINT);
+    run_to_stop(trace, PTRACE_CONT);
+    poke(trace, back, code);
+    if (ptrace(PTRACE_POKEUSER, trace->pid, (void *)offsetof(struct user_regs_struct, rip), (void *)back) != 0)
+        trial_ends(BAD, "ptrace: %s", strerror(errno));
+}
+
+/* One instruction, that is no system call; or all that is the kernel's. */
+static void step_over(struct trace *trace) {
+    if (is_kernels(trace->now.at))
+        run_to_return(trace);
+    else
+        run_to_stop(trace, PTRACE_SINGLESTEP);
     note_place(trace);
 }
 
@@ -184,12 +222,9 @@ void trace_begin(struct trace *trace, const struct actor *actor, const struct re
 }
 
 struct edge trace_to_edge(const struct trace *trace) {
-    int status;
-    job_pulse();
     struct __ptrace_syscall_info info;
-    let_run(trace, PTRACE_SYSCALL);
-    if (waitpid(trace->pid, &status, __WALL) != trace->pid) trial_ends(BAD, "waitpid: %s", strerror(errno));
-    check_stop(trace, status);
+    job_pulse();
+    run_to_stop(trace, PTRACE_SYSCALL);
     if (ptrace(PTRACE_GET_SYSCALL_INFO, trace->pid, (void *)sizeof info, &info) <= 0)
         trial_ends(BAD, "ptrace: %s", strerror(errno));
     struct edge edge = {.is_end = info.op != PTRACE_SYSCALL_INFO_ENTRY, .call = (long)info.entry.nr};
