@@ -135,13 +135,13 @@ static void act_start(struct trial *trial) {
 
 /* ---- The columns --------------------------------------------------------------------------- */
 
-static bool streams(const struct peer *peer) { return !peer->single; }
-static bool has_objects(const struct peer *peer) { return !peer->single && peer->spots != NULL; }
-static bool has_name(const struct peer *peer) { return !peer->single && peer->named; }
+static bool streams(const struct peer *peer) { return !peer->bound; }
+static bool has_objects(const struct peer *peer) { return !peer->bound && peer->spots != NULL; }
+static bool has_name(const struct peer *peer) { return !peer->bound && peer->named; }
 
-static const char NO_STREAM[] = "it holds one message only";
+static const char NO_STREAM[] = "it is not for use";
 static const char NO_OBJECT[] = "it has no object that others could touch";
-static const char NO_NAME[] = "its ends are inherited";
+static const char NO_NAME[] = "it is made before its ends come";
 
 const struct column columns[] = {
     {.name = "kill_producer",

@@ -112,8 +112,8 @@ _Noreturn static void measure(struct pair *pair, int who, pid_t parent, part *pl
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) /* it died before it could be said */
         _exit(1);
-    pin(pair, who);
     if (open_ends(pair, who) != MEASURED) _exit(1);
+    pin(pair, who); /* after that: threads that a peer has of its own run where they like */
     atomic_fetch_add(&board->opened, 1);
     while (atomic_load(&board->go) == 0)
         nap();
@@ -180,7 +180,7 @@ static void name_lanes(struct pair *pair) {
         char name[sizeof pair->lanes[i].name];
         if (getrandom(&random, sizeof random, 0) != sizeof random) random = (uint64_t)now_ns() * (uint64_t)getpid();
         (void)snprintf(name, sizeof name, "%s-%016llx", pair->stem, (unsigned long long)random);
-        lane_init(&pair->lanes[i], pair->peer, name);
+        lane_init(&pair->lanes[i], pair->peer, name, pair->bytes);
     }
 }
 

@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <time.h>
 
 enum peer_end { PEER_PRODUCER, PEER_CONSUMER };
 
@@ -43,6 +44,7 @@ struct lane {
     int fds[2];     /* the peer's own: indexed by enum peer_end, -1 if not open here */
     void *state;    /* the peer's own: a handle, or shared memory */
     uint32_t count; /* the peer's own */
+    size_t longest; /* bytes of the longest message that will be sent: some peers must know before */
     /* To be set before make and open. */
     size_t capacity; /* bytes that should fit, or about so many; 0: what users get by default */
     bool careful;    /* with all that the peer has against damage, as somebody takes it who expects some */
@@ -54,11 +56,13 @@ struct peer {
     bool single;    /* holds one message: the next may be sent only when it is received */
     bool named;     /* open creates, or attaches by name: who comes first is all the same, and others may come later */
     bool busy;      /* burns a core while it waits */
+    bool bound;     /* not for use, but to show what this machine can do */
     unsigned kind;  /* the peer's own: which of its family */
     int (*make)(struct lane *lane);
     int (*open)(struct lane *lane, enum peer_end end);
     int (*send)(struct lane *lane, const void *message, size_t length);
-    /* size is the length that was sent: a pipe knows no borders. Time-outs as in shmq.h. */
+    /* size is the length that was sent: a pipe knows no borders. The buffer has room for the longest message. Time-outs
+     * as in shmq.h. */
     ssize_t (*receive)(struct lane *lane, void *buffer, size_t size, int timeout_ms);
     void (*close)(struct lane *lane);
     void (*forget)(struct lane *lane);
@@ -85,13 +89,42 @@ void peers_prepare_signals(void);
 void peers_watched_signals(sigset_t *set);
 
 /* A lane that is not made yet. name must be unguessable, and no longer than lane.name. */
-void lane_init(struct lane *lane, const struct peer *peer, const char *name);
+void lane_init(struct lane *lane, const struct peer *peer, const char *name, size_t longest);
 const char *lane_why(const struct lane *lane, int error);
+
+/* ---- For adapters: lane.c ---- */
+
+/* What is missing here, in words; -1 with ENOTSUP. */
+int lane_lacks(struct lane *lane, const char *what);
+/* The capacity for peers without a default of their own, shmq's: a power of two, and several messages. */
+size_t lane_room(const struct lane *lane);
 
 /* For the peers that are a pair of descriptors: nothing to do before a fork but to make them. */
 int lane_open_fd(struct lane *lane, enum peer_end end);
 void lane_close_fds(struct lane *lane);
 /* Until fd is readable: 0. A time-out for ever leaves the waiting to the read itself. */
 int lane_wait_fd(int fd, int timeout_ms);
+
+/* Says that time is up: -1, with the errno of that time-out. */
+int lane_late(int timeout_ms);
+/* When a time-out that has begun now will be over. */
+struct timespec lane_deadline(clockid_t clock, int timeout_ms);
+
+/* For those who wait by looking: lane_look is called between two looks, and is -1 with errno when the time is up. */
+struct looking {
+    int timeout_ms;
+    uint32_t looks;
+    int64_t until_ms; /* of a time-out that is neither 0 nor for ever; 0: not known yet */
+};
+int lane_look(struct looking *looking);
+
+/* The object /dev/shm/NAME with so many bytes, mapped: created and formatted by whoever comes first, under a lock that
+ * dies with its holder. Its first word, an int, says that it is formatted. NULL with errno if it fails. */
+void *lane_share(const struct lane *lane, size_t bytes, void (*format)(void *object));
+/* Removes its name. */
+void lane_unshare(struct lane *lane);
+/* Its first bytes, for somebody who has not opened it; false if there are none. */
+bool lane_peek(const struct lane *lane, void *bytes, size_t count);
+struct spot lane_spot(const struct lane *lane, size_t at, size_t bytes);
 
 #endif

@@ -108,6 +108,7 @@ static ssize_t futex_receive(struct lane *lane, void *buffer, size_t size, int t
         .name = (row_name),                                                                                            \
         .largest = ROOM,                                                                                               \
         .single = true,                                                                                                \
+        .bound = true,                                                                                                 \
         .make = raw_make,                                                                                              \
         .open = raw_open,                                                                                              \
         .send = (send_function),                                                                                       \

@@ -83,7 +83,7 @@ static double seconds(const char *text) {
 _Noreturn static void list_peers(void) {
     const struct peer *peer;
     for (size_t i = 0; (peer = peer_at(i)) != NULL; i++)
-        if (!peer->single) puts(peer->name);
+        if (!peer->bound) puts(peer->name);
     exit(DONE);
 }
 

@@ -233,7 +233,7 @@ static void plan(struct trial *trial) {
     const uint64_t slow = trial_draw(trial, 3);
     trial->stream = (struct stream){.seed = trial_draw(trial, UINT64_MAX)};
     trial->stream.shortest = trial->stream.longest = bytes < largest ? bytes : largest;
-    lane_init(&trial->lane, trial->peer, "shmq-survival"); /* in a /dev/shm of its own */
+    lane_init(&trial->lane, trial->peer, "shmq-survival", trial->stream.longest); /* in a /dev/shm of its own */
     trial->lane.careful = true;
     trial->lane.capacity = trial_draw(trial, 2) == 0 ? SMALL_RING : LARGE_RING;
     if (slow < 2) trial->slow[slow] = true;
