@@ -1,6 +1,7 @@
 """How the C code of this tree is compiled and tested. Every BUILD file takes its rules from here.
 
     shmq_cc_library, shmq_cc_binary   the native rules, with COPTS and static linking of our own code
+    shmq_cxx_library                  the same of C++ sources
     shmq_cc_test, shmq_sh_test        a test, and the same test again under each sanitizer it names
     shmq_lint_files                   the files of a package that tests/lint looks at
 
@@ -40,7 +41,7 @@ WARNINGS = [
     "-Wwrite-strings",
 ]
 
-COPTS = DIALECT + WARNINGS + [
+_CODE = [
     "-O2",
     "-g",
     "-gdwarf-4",  # valgrind 3.19 cannot read clang's default, DWARF 5
@@ -50,6 +51,18 @@ COPTS = DIALECT + WARNINGS + [
     "//ci/bazel:is_sanitized": [],
     "//conditions:default": ["-D_FORTIFY_SOURCE=2"],
 })
+
+COPTS = DIALECT + WARNINGS + _CODE
+
+# What clang++ would tell of no C++ source, and g++ refuses.
+_C_ONLY = ["-Wmissing-prototypes", "-Wold-style-definition", "-Wstrict-prototypes"]
+
+_CXX_COPTS = [
+    "-std=gnu++20",
+    "-D_GNU_SOURCE",
+] + [warning for warning in WARNINGS if warning not in _C_ONLY] + _CODE + [
+    "-fno-sanitize=vptr",  # needs more of clang's C++ runtime than programs of C are linked with
+]
 
 # What the library needs, as README.md's line for users without Bazel has it.
 LIBRARY_LINKOPTS = [
@@ -226,6 +239,15 @@ def shmq_cc_library(name, copts = [], **kwargs):
     cc_library(
         name = name,
         copts = COPTS + copts,
+        linkstatic = True,
+        **kwargs
+    )
+
+def shmq_cxx_library(name, **kwargs):
+    """shmq_cc_library for C++, which the tree has only where a library to compare with is C++."""
+    cc_library(
+        name = name,
+        copts = _CXX_COPTS,
         linkstatic = True,
         **kwargs
     )

@@ -58,7 +58,7 @@ size_t lane_room(const struct lane *lane) {
     enum { USUAL = 1 << 20, AT_LEAST = 4 }; /* bytes; messages, with what stands before them */
     const size_t wanted = lane->capacity > 0 ? lane->capacity : USUAL;
     size_t room = 4096;
-    while (room < wanted || room < AT_LEAST * (lane->longest + 64))
+    while (room < wanted || room < AT_LEAST * (lane->longest + 128))
         room *= 2;
     return room;
 }
@@ -96,19 +96,19 @@ int lane_look(struct looking *looking) {
 
 /* ---- Objects in /dev/shm ------------------------------------------------------------------- */
 
-static void *map_and_format(int object, size_t bytes, void (*format)(void *object)) {
+static void *map_and_format(const struct lane *lane, int object, size_t bytes, formatter *format) {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, object, 0);
     if (memory == MAP_FAILED) return NULL;
     atomic_int *formatted = memory;
-    if (*formatted == 0) format(memory), *formatted = 1;
+    if (*formatted == 0) format(lane, memory), *formatted = 1;
     return memory;
 }
 
-void *lane_share(const struct lane *lane, size_t bytes, void (*format)(void *object)) {
+void *lane_share(const struct lane *lane, size_t bytes, formatter *format) {
     const int object = shm_open(lane->name, O_RDWR | O_CREAT, 0600);
     if (object < 0) return NULL;
     int error = flock(object, LOCK_EX) == 0 ? posix_fallocate(object, 0, (off_t)bytes) : errno;
-    void *memory = error == 0 ? map_and_format(object, bytes, format) : NULL;
+    void *memory = error == 0 ? map_and_format(lane, object, bytes, format) : NULL;
     if (error == 0) error = errno;
     (void)flock(object, LOCK_UN); /* to close it does not: the mapping holds on to it */
     (void)close(object);

@@ -25,6 +25,10 @@
 #include <sys/types.h>
 #include <time.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum peer_end { PEER_PRODUCER, PEER_CONSUMER };
 
 struct peer;
@@ -73,7 +77,7 @@ struct peer {
 
 /* The rows of one file each; the last has no name. */
 extern const struct peer peers_shmq[], peers_pipe[], peers_unix[], peers_mq[], peers_textbook[], peers_mutex[],
-    peers_raw[];
+    peers_boost[], peers_raw[];
 
 /* Rows that a program brings along, shown last; there need not be any. */
 extern const struct peer peers_brought[] __attribute__((weak));
@@ -121,11 +125,16 @@ int lane_look(struct looking *looking);
 
 /* The object /dev/shm/NAME with so many bytes, mapped: created and formatted by whoever comes first, under a lock that
  * dies with its holder. Its first word, an int, says that it is formatted. NULL with errno if it fails. */
-void *lane_share(const struct lane *lane, size_t bytes, void (*format)(void *object));
+typedef void formatter(const struct lane *lane, void *object);
+void *lane_share(const struct lane *lane, size_t bytes, formatter *format);
 /* Removes its name. */
 void lane_unshare(struct lane *lane);
 /* Its first bytes, for somebody who has not opened it; false if there are none. */
 bool lane_peek(const struct lane *lane, void *bytes, size_t count);
 struct spot lane_spot(const struct lane *lane, size_t at, size_t bytes);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -26,10 +26,11 @@ static int mutex_make(struct lane *lane) {
     return 0;
 }
 
-static void format(void *object) {
+static void format(const struct lane *lane, void *object) {
     struct ring *ring = object;
     pthread_mutexattr_t mutex;
     pthread_condattr_t cond;
+    (void)lane;
     (void)pthread_mutexattr_init(&mutex);
     (void)pthread_mutexattr_setpshared(&mutex, PTHREAD_PROCESS_SHARED);
     (void)pthread_mutexattr_setrobust(&mutex, PTHREAD_MUTEX_ROBUST);

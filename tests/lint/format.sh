@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Every C file among this test's files is laid out as .clang-format says.
+# Every C or C++ file among this test's files is laid out as .clang-format says.
 set -euo pipefail
 
-mapfile -t sources < <(find -L . -type f -name '*.[ch]' | sort)
+mapfile -t sources < <(find -L . -type f \( -name '*.[ch]' -o -name '*.cc' \) | sort)
 echo "clang-format: ${#sources[@]} files"
 [[ ${#sources[@]} -ge 3 ]] || { echo 'too few: has the list of files in tests/lint/BUILD lost some?'; exit 1; }
 wrong=()
