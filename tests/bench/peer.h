@@ -3,7 +3,7 @@
  * A lane is one direction of a peer: one process sends, one receives. Its life:
  *
  *     make            once, in the process that then forks the two: what must exist before
- *     open            in each of the two, its own end; in either order
+ *     open            in each of the two, its own end; in either order. A producer may wait there for its consumer
  *     send, receive   there
  *     close           in each of the two; and in a maker that lives on, which thereby lets go of its own part
  *     forget          in the maker: drops its descriptors and removes every name. From when both
@@ -77,7 +77,7 @@ struct peer {
 
 /* The rows of one file each; the last has no name. */
 extern const struct peer peers_shmq[], peers_pipe[], peers_unix[], peers_mq[], peers_textbook[], peers_mutex[],
-    peers_boost[], peers_raw[];
+    peers_boost[], peers_zmq[], peers_raw[];
 
 /* Rows that a program brings along, shown last; there need not be any. */
 extern const struct peer peers_brought[] __attribute__((weak));
