@@ -77,7 +77,7 @@ struct peer {
 
 /* The rows of one file each; the last has no name. */
 extern const struct peer peers_shmq[], peers_pipe[], peers_unix[], peers_mq[], peers_textbook[], peers_mutex[],
-    peers_boost[], peers_zmq[], peers_nanomsg[], peers_qb[], peers_raw[];
+    peers_boost[], peers_zmq[], peers_nanomsg[], peers_qb[], peers_ck[], peers_raw[];
 
 /* Rows that a program brings along, shown last; there need not be any. */
 extern const struct peer peers_brought[] __attribute__((weak));
