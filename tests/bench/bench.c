@@ -10,10 +10,10 @@
 
 #include "measures.h"
 
-enum { EXIT_USAGE = 2, MAX_ROUNDS = 10000000, MAX_WAIT_MS = 600000, SURELY_S = 20 };
+enum { EXIT_USAGE = 2, MAX_ROUNDS = 10000000, MAX_WAIT_MS = 600000, SURELY_S = 20, LEAST = 8, LARGEST = 64 << 20 };
 
 static void usage(FILE *to) {
-    (void)fprintf(to, "Usage: bench MEASURE PEER [--rounds N] [--wait-ms N] [--limit SECONDS]\n"
+    (void)fprintf(to, "Usage: bench MEASURE PEER [--rounds N] [--bytes N] [--wait-ms N] [--limit SECONDS]\n"
                       "       bench --list | --help\n"
                       "Measures once, with two processes on two cores, and prints one line of JSON."
                       "\n\nMeasures:\n");
@@ -22,6 +22,7 @@ static void usage(FILE *to) {
                       measure->rounds);
     (void)fprintf(to, "\n"
                       "  --rounds N       so many samples\n"
+                      "  --bytes N        of a message, for stream and memcpy (64)\n"
                       "  --wait-ms N      how long idle and idle_timeout wait (2000)\n"
                       "  --limit SECONDS  what takes longer hangs, and is killed\n"
                       "  --list           the names of the peers, one a line\n\n"
@@ -45,6 +46,12 @@ static double number(const char *text, double most) {
     return value;
 }
 
+static size_t size(const char *text) {
+    const size_t bytes = (size_t)number(text, LARGEST);
+    if (bytes < LEAST) wrong("too few bytes", text);
+    return bytes;
+}
+
 /* In the time of their rounds, and a lot more. */
 static double default_limit(const struct pair *pair, const struct measure *measure) {
     int round_ms = measure->round_ms > 0 ? (int)measure->round_ms : pair->wait_ms;
@@ -66,14 +73,19 @@ static void list_peers(void) {
 /* Fills pair from the command line; returns the measure. */
 static const struct measure *parse(int argc, char **argv, struct pair *pair) {
     static const struct option options[] = {
-        {"rounds", required_argument, NULL, 'r'}, {"wait-ms", required_argument, NULL, 'w'},
-        {"limit", required_argument, NULL, 'l'},  {"list", no_argument, NULL, 'L'},
-        {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+        {"rounds", required_argument, NULL, 'r'},
+        {"wait-ms", required_argument, NULL, 'w'},
+        {"limit", required_argument, NULL, 'l'},
+        {"bytes", required_argument, NULL, 'b'},
+        {"list", no_argument, NULL, 'L'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         switch (option) {
         case 'r': pair->rounds = (uint32_t)number(optarg, MAX_ROUNDS); break;
         case 'w': pair->wait_ms = (int)number(optarg, MAX_WAIT_MS); break;
+        case 'b': pair->bytes = size(optarg); break;
         case 'l': pair->limit_s = number(optarg, 1e6); break;
         case 'L': list_peers(); exit(0);
         case 'h': usage(stdout); exit(0);
@@ -84,6 +96,7 @@ static const struct measure *parse(int argc, char **argv, struct pair *pair) {
     const struct measure *measure = measure_named(argv[optind]);
     pair->peer = peer_named(argv[optind + 1]);
     if (pair->peer == NULL) wrong("no such peer", argv[optind + 1]);
+    if (pair->bytes != 0 && !measure->sized) wrong("not of messages of any size", measure->name);
     if (pair->rounds == 0) pair->rounds = measure->rounds;
     if (pair->limit_s <= 0) pair->limit_s = default_limit(pair, measure);
     return measure;
@@ -139,12 +152,20 @@ static void print_result(const struct pair *pair, const struct measure *measure,
     puts("}}");
 }
 
+/* Unless it is told: so many as the peer can carry. Large ones want a ring in which several have room. */
+static void choose_bytes(struct pair *pair) {
+    enum { ROOM = 1 << 20, SEVERAL = 8 };
+    const size_t largest = pair->peer->largest;
+    if (pair->bytes == 0) pair->bytes = largest > 0 && largest < MESSAGE_BYTES ? largest : MESSAGE_BYTES;
+    if (pair->bytes > ROOM / SEVERAL) pair->capacity = SEVERAL * pair->bytes;
+}
+
 int main(int argc, char **argv) {
     const char *stem = getenv("SHMQ_BENCH_STEM");
     struct pair pair = {.stem = stem != NULL ? stem : "shmq-bench", .wait_ms = 2000};
     const struct measure *measure = parse(argc, argv, &pair);
     pair.columns = measure->columns;
-    pair.bytes = pair.peer->largest > 0 && pair.peer->largest < MESSAGE_BYTES ? pair.peer->largest : MESSAGE_BYTES;
+    choose_bytes(&pair);
     peers_prepare_signals();
     (void)alarm((unsigned)pair.limit_s + SURELY_S); /* should the watcher itself hang */
     enum outcome outcome = pair_run(&pair, measure->part);

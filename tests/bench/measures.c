@@ -3,8 +3,12 @@
 #include "measures.h"
 
 #include <errno.h>
-#include <time.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 enum { ASLEEP_NS = 1000000 }; /* without a message for so long, every receiver has gone to sleep */
 
@@ -136,6 +140,110 @@ static int idle_timeout(struct pair *pair, int who) {
     return 0;
 }
 
+/* ---- One way, and what it costs without another process ------------------------------------- */
+
+/* How often per sample: often enough for a clock's tick, seldom enough for large messages. */
+static int64_t burst_of(size_t bytes) {
+    enum { BURST_BYTES = 1 << 20, MOST = 1000 };
+    const size_t times = BURST_BYTES / bytes;
+    return times > MOST ? MOST : times > 0 ? (int64_t)times : 1;
+}
+
+static int64_t in_ps(int64_t ns, int64_t times) { return ns * 1000 / times; }
+
+/* Message `number`, one way. At its end it says which one it is, too. */
+static int pass(struct pair *pair, int who, unsigned char *message, int64_t number) {
+    const struct lane *lane = &pair->lanes[0];
+    int64_t ends[2] = {number, number};
+    if (who == 0) {
+        memcpy(message, &number, sizeof number);
+        memcpy(message + pair->bytes - sizeof number, &number, sizeof number);
+        return lane->peer->send(&pair->lanes[0], message, pair->bytes);
+    }
+    const ssize_t length = lane->peer->receive(&pair->lanes[0], message, pair->bytes, -1);
+    if (length < 0) return -1;
+    memcpy(&ends[0], message, sizeof number);
+    memcpy(&ends[1], message + pair->bytes - sizeof number, sizeof number);
+    if ((size_t)length == pair->bytes && ends[0] == number && ends[1] == number) return 0;
+    errno = EPROTO;
+    return -1;
+}
+
+/* As fast as it goes; the receiver takes the time. The first tenth, and what fills the ring, is not counted. */
+static int stream(struct pair *pair, int who) {
+    const int64_t burst = burst_of(pair->bytes), before = 8 + pair->rounds / 10;
+    unsigned char *message = calloc(1, pair->bytes);
+    int64_t number = 0, start = now_ns();
+    if (message == NULL) return -1;
+    if (pair->peer->single) return errno = ENOTSUP, -1;
+    for (int64_t round = -before; round < pair->rounds; round++) {
+        for (int64_t i = 0; i < burst; i++)
+            if (pass(pair, who, message, number++) != 0) return -1;
+        const int64_t now = now_ns();
+        if (who == 1 && round >= 0) pair_column(pair, 0)[round] = in_ps(now - start, burst);
+        start = now;
+    }
+    free(message);
+    return 0;
+}
+
+/* ---- What the machine needs at least -------------------------------------------------------- */
+
+/* Copies messages into memory as large as a ring, or out of it, going round as a ring does; returns ps a message. */
+static int64_t copy_some(const struct pair *pair, unsigned char *ring, unsigned char *message, bool in) {
+    const size_t slots = lane_room(&pair->lanes[0]) / pair->bytes;
+    const int64_t burst = burst_of(pair->bytes), start = now_ns();
+    for (int64_t i = 0; i < burst; i++) {
+        unsigned char *slot = ring + (size_t)i % slots * pair->bytes;
+        (void)(in ? memcpy(slot, message, pair->bytes) : memcpy(message, slot, pair->bytes));
+        __asm__ __volatile__("" ::"r"(ring), "r"(message) : "memory"); /* somebody may read them */
+    }
+    return in_ps(now_ns() - start, burst);
+}
+
+/* Until it is our turn. */
+static void await(_Atomic uint32_t *turn, uint32_t mine) {
+    struct looking looking = {.timeout_ms = -1};
+    while (*turn != mine)
+        (void)lane_look(&looking);
+}
+
+/* Columns of copies: in one process alone; into memory that the other has read; out of memory that it has written. */
+enum { ALONE, IN, OUT, COPIES };
+
+/* In turns, so neither disturbs the other: no ring can be faster than the slower of IN and OUT. */
+static int copies(struct pair *pair, int who) {
+    struct copied {
+        _Atomic uint32_t turn;
+        _Alignas(4096) unsigned char ring[];
+    } *shared = pair->shared;
+    unsigned char *message = calloc(1, pair->bytes), *ring = calloc(1, lane_room(&pair->lanes[0]));
+    if (message == NULL || ring == NULL) return -1;
+    for (int64_t round = -8; round < pair->rounds; round++) {
+        await(&shared->turn, (uint32_t)who);
+        const int64_t alone = who == 0 ? copy_some(pair, ring, message, true) : 0;
+        const int64_t across = copy_some(pair, shared->ring, message, who == 0);
+        shared->turn = 1 - (uint32_t)who;
+        if (round < 0) continue;
+        if (who == 0) pair_column(pair, ALONE)[round] = alone;
+        pair_column(pair, who == 0 ? IN : OUT)[round] = across;
+    }
+    free(message);
+    free(ring);
+    return 0;
+}
+
+static int null_system_call(struct pair *pair, int who) {
+    enum { CALLS = 1000 };
+    for (uint32_t round = 0; who == 0 && round < pair->rounds; round++) {
+        const int64_t start = now_ns();
+        for (int i = 0; i < CALLS; i++)
+            (void)syscall(SYS_getppid);
+        pair_column(pair, 0)[round] = in_ps(now_ns() - start, CALLS);
+    }
+    return 0;
+}
+
 const struct measure measures[] = {
     {
         .name = "round_trip",
@@ -174,6 +282,38 @@ const struct measure measures[] = {
         .rounds = 1,
         .columns = 1,
         .figures = {{"idle_timeout", 0, 1}},
+    },
+    {
+        .name = "stream",
+        .unit = "ps",
+        .about = "one way at full speed, per message",
+        .part = stream,
+        .rounds = 100,
+        .round_ms = 100,
+        .columns = 1,
+        .sized = true,
+        .figures = {{"stream", 0, 1}},
+    },
+    {
+        .name = "memcpy",
+        .unit = "ps",
+        .about = "so many bytes: in one process, into what another has read, out of what it wrote",
+        .part = copies,
+        .rounds = 100,
+        .round_ms = 10,
+        .columns = COPIES,
+        .sized = true,
+        .figures = {{"memcpy", ALONE, 1}, {"memcpy_in", IN, 1}, {"memcpy_out", OUT, 1}},
+    },
+    {
+        .name = "system_call",
+        .unit = "ps",
+        .about = "one that does nothing; the peer is all the same",
+        .part = null_system_call,
+        .rounds = 100,
+        .round_ms = 10,
+        .columns = 1,
+        .figures = {{"system_call", 0, 1}},
     },
     {.name = NULL},
 };

@@ -20,6 +20,7 @@ struct measure {
     uint32_t rounds;   /* by default */
     uint32_t round_ms; /* surely enough for one; what it waits in vain comes on top */
     uint32_t columns;
+    bool sized;               /* of messages of any size */
     struct figure figures[3]; /* the last may be missing */
 };
 

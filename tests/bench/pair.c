@@ -18,6 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { PAGE = 4096 };
+
 struct board {
     _Atomic uint32_t opened, go, done; /* of the two: opened their ends; go on; are done */
     _Atomic uint32_t complained;       /* the first one writes outcome and complaint */
@@ -59,6 +61,14 @@ __attribute__((format(printf, 3, 4))) static enum outcome complain(const struct 
 static enum outcome complain_of_peer(const struct pair *pair, const struct lane *lane) {
     int error = errno;
     return complain(pair, error == ENOTSUP ? NOT_HERE : FAILED, "%s", lane_why(lane, error));
+}
+
+static void complain_of_play(const struct pair *pair, int who) {
+    const int error = errno;
+    if (error == ENOTSUP)
+        (void)complain(pair, NOT_HERE, "it is not for this");
+    else
+        (void)complain(pair, FAILED, "%s process: %s", who == 0 ? "first" : "second", strerror(error));
 }
 
 static void nap(void) {
@@ -118,7 +128,7 @@ _Noreturn static void measure(struct pair *pair, int who, pid_t parent, part *pl
     while (atomic_load(&board->go) == 0)
         nap();
     if (play(pair, who) != 0) {
-        (void)complain(pair, FAILED, "%s process: %s", who == 0 ? "first" : "second", strerror(errno));
+        complain_of_play(pair, who);
         _exit(1);
     }
     atomic_fetch_add(&board->done, 1);
@@ -181,10 +191,13 @@ static void name_lanes(struct pair *pair) {
         if (getrandom(&random, sizeof random, 0) != sizeof random) random = (uint64_t)now_ns() * (uint64_t)getpid();
         (void)snprintf(name, sizeof name, "%s-%016llx", pair->stem, (unsigned long long)random);
         lane_init(&pair->lanes[i], pair->peer, name, pair->bytes);
+        pair->lanes[i].capacity = pair->capacity;
     }
 }
 
 static enum outcome make_lanes(struct pair *pair) {
+    if (pair->peer->largest > 0 && pair->bytes > pair->peer->largest)
+        return complain(pair, NOT_HERE, "no message of it has so many bytes");
     for (int i = 0; i < 2; i++)
         if (pair->peer->make(&pair->lanes[i]) != 0) return complain_of_peer(pair, &pair->lanes[i]);
     return MEASURED;
@@ -200,16 +213,20 @@ static enum outcome start(struct pair *pair, part *play, pid_t children[2]) {
     return MEASURED;
 }
 
+/* Zeroed memory of ours and of those that we fork. */
+static void *share(size_t bytes) {
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory != MAP_FAILED) return memory;
+    perror("bench: memory");
+    exit(1);
+}
+
 enum outcome pair_run(struct pair *pair, part *play) {
     pid_t children[2] = {0, 0};
-    void *board = mmap(NULL, board_size(pair), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (board == MAP_FAILED) {
-        perror("bench: memory for samples");
-        exit(1);
-    }
-    pair->board = board;
+    pair->board = share(board_size(pair));
     choose_cores(pair);
     name_lanes(pair);
+    pair->shared = share(lane_room(&pair->lanes[0]) + PAGE);
     enum outcome outcome = make_lanes(pair);
     if (outcome == MEASURED) outcome = start(pair, play, children);
     if (outcome == MEASURED) outcome = watch(pair, children);
@@ -222,4 +239,7 @@ enum outcome pair_run(struct pair *pair, part *play) {
     return outcome;
 }
 
-void pair_free(struct pair *pair) { (void)munmap(pair->board, board_size(pair)); }
+void pair_free(struct pair *pair) {
+    (void)munmap(pair->board, board_size(pair));
+    (void)munmap(pair->shared, lane_room(&pair->lanes[0]) + PAGE);
+}

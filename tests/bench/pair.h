@@ -19,13 +19,15 @@ struct pair {
     const struct peer *peer;
     const char *stem;         /* what names of objects start with */
     size_t bytes;             /* of a message */
+    size_t capacity;          /* of a lane; 0: what users get by default */
     uint32_t rounds, columns; /* of samples */
     int wait_ms;              /* for measures that wait in vain */
     double limit_s;           /* whoever needs longer hangs, and is killed */
     int cores[2], core_count; /* where the processes run; 1: both on one, or wherever */
     struct lane lanes[2];
     struct board *board;
-    int signal; /* what interrupted */
+    void *shared; /* zeroed memory of the two: as much as a lane's room, and a page */
+    int signal;   /* what interrupted */
 };
 
 /* What each of the two does; -1 with errno if it fails. */

@@ -1,17 +1,18 @@
-/* What the machine itself can do: a message that travels in the cache line of the word that
- * announces it. cache_line looks until the word changes, futex sleeps at once and always wakes:
- * nothing that looks, or that sleeps, can be faster. No queue: it carries one message at a time,
- * so it is for ping-pong only, and it notices no death. */
+/* What the machine itself can do: a message that travels in the cache line of the word that announces it, and four
+ * ways to hear of it. cache_line looks until the word changes; futex, semaphore and eventfd sleep at once and always
+ * wake: nothing that looks, or that sleeps by these, can be faster. No queue: it carries one message at a time, so it
+ * is for ping-pong only, and it notices no death. The row `machine` moves nothing at all: for figures that need no
+ * other process. */
 #include "peer.h"
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <sched.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { LINE = 64, ROOM = LINE - 8 };
@@ -23,11 +24,21 @@ struct line {
 };
 _Static_assert(sizeof(struct line) == LINE, "a message and its number fill one line");
 
+struct page {
+    struct line line;
+    _Alignas(LINE) sem_t semaphore;
+};
+
 static int raw_make(struct lane *lane) {
     void *page =
-        mmap(NULL, sizeof(struct line), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+        mmap(NULL, sizeof(struct page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     lane->state = page == MAP_FAILED ? NULL : page;
-    return lane->state != NULL ? 0 : -1;
+    return lane->state != NULL ? sem_init(&((struct page *)page)->semaphore, 1, 0) : -1;
+}
+
+static int eventfd_make(struct lane *lane) {
+    lane->fds[PEER_CONSUMER] = eventfd(0, EFD_CLOEXEC); /* and the producer's */
+    return lane->fds[PEER_CONSUMER] >= 0 ? raw_make(lane) : -1;
 }
 
 static int raw_open(struct lane *lane, enum peer_end end) {
@@ -37,16 +48,16 @@ static int raw_open(struct lane *lane, enum peer_end end) {
 }
 
 static void raw_close(struct lane *lane) {
-    if (lane->state != NULL) (void)munmap(lane->state, sizeof(struct line));
+    if (lane->state != NULL) (void)munmap(lane->state, sizeof(struct page));
     lane->state = NULL;
+    lane_close_fds(lane);
 }
+
+/* ---- Send ---------------------------------------------------------------------------------- */
 
 static int line_send(struct lane *lane, const void *message, size_t length) {
     struct line *line = lane->state;
-    if (length > ROOM) {
-        errno = EMSGSIZE;
-        return -1;
-    }
+    if (length > ROOM) return errno = EMSGSIZE, -1;
     memcpy(line->message, message, length);
     atomic_store_explicit(&line->sent, ++lane->count, memory_order_release);
     return 0;
@@ -58,58 +69,81 @@ static int futex_send(struct lane *lane, const void *message, size_t length) {
     return syscall(SYS_futex, &line->sent, FUTEX_WAKE, 1, NULL, NULL, 0) < 0 ? -1 : 0;
 }
 
-static int64_t now_ms(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+static int semaphore_send(struct lane *lane, const void *message, size_t length) {
+    struct page *page = lane->state;
+    return line_send(lane, message, length) == 0 ? sem_post(&page->semaphore) : -1;
 }
 
-/* Waits by looking; lets others run now and then, for machines with one core. */
-static void look(struct line *line, uint32_t before, int64_t rest_ms) {
-    enum { LOOKS = 1000 };
-    (void)rest_ms;
-    for (int i = 0; i < LOOKS; i++)
-        if (atomic_load_explicit(&line->sent, memory_order_acquire) != before) return;
-    (void)sched_yield();
+static int eventfd_send(struct lane *lane, const void *message, size_t length) {
+    return line_send(lane, message, length) == 0 ? eventfd_write(lane->fds[PEER_CONSUMER], 1) : -1;
 }
 
-static void sleep_on(struct line *line, uint32_t before, int64_t rest_ms) {
-    struct timespec rest = {.tv_sec = rest_ms / 1000, .tv_nsec = rest_ms % 1000 * 1000000};
-    (void)syscall(SYS_futex, &line->sent, FUTEX_WAIT, before, rest_ms < 0 ? NULL : &rest, NULL, 0);
-}
+/* ---- Receive ------------------------------------------------------------------------------- */
 
-static ssize_t line_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms,
-                            void (*wait)(struct line *, uint32_t, int64_t)) {
+static bool is_there(const struct lane *lane) {
     struct line *line = lane->state;
-    int64_t until = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
-    while (atomic_load_explicit(&line->sent, memory_order_acquire) == lane->count) {
-        int64_t rest = until < 0 ? -1 : until - now_ms();
-        if (until >= 0 && rest <= 0) {
-            errno = timeout_ms == 0 ? EAGAIN : ETIMEDOUT;
-            return -1;
-        }
-        wait(line, lane->count, rest);
-    }
+    return atomic_load_explicit(&line->sent, memory_order_acquire) != lane->count;
+}
+
+static ssize_t take(struct lane *lane, void *buffer, size_t size) {
+    const struct line *line = lane->state;
     lane->count++;
     memcpy(buffer, line->message, size < ROOM ? size : ROOM);
     return (ssize_t)size;
 }
 
-static ssize_t look_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
-    return line_receive(lane, buffer, size, timeout_ms, look);
+static ssize_t line_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
+    struct looking looking = {.timeout_ms = timeout_ms};
+    while (!is_there(lane))
+        if (lane_look(&looking) != 0) return -1;
+    return take(lane, buffer, size);
 }
 
 static ssize_t futex_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
-    return line_receive(lane, buffer, size, timeout_ms, sleep_on);
+    struct line *line = lane->state;
+    const struct timespec until = lane_deadline(CLOCK_MONOTONIC, timeout_ms < 0 ? 0 : timeout_ms);
+    while (!is_there(lane))
+        if (syscall(SYS_futex, &line->sent, FUTEX_WAIT_BITSET, lane->count, timeout_ms < 0 ? NULL : &until, NULL,
+                    FUTEX_BITSET_MATCH_ANY) != 0 &&
+            errno == ETIMEDOUT)
+            return lane_late(timeout_ms);
+    return take(lane, buffer, size);
 }
 
-#define ROW(row_name, send_function, receive_function)                                                                 \
+static ssize_t semaphore_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
+    struct page *page = lane->state;
+    const struct timespec until = lane_deadline(CLOCK_MONOTONIC, timeout_ms < 0 ? 0 : timeout_ms);
+    if (timeout_ms < 0 ? sem_wait(&page->semaphore) != 0
+                       : sem_clockwait(&page->semaphore, CLOCK_MONOTONIC, &until) != 0)
+        return errno == ETIMEDOUT ? lane_late(timeout_ms) : -1;
+    return take(lane, buffer, size);
+}
+
+static ssize_t eventfd_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
+    eventfd_t times; /* always 1: there is one message at a time */
+    if (lane_wait_fd(lane->fds[PEER_CONSUMER], timeout_ms) != 0) return -1;
+    return eventfd_read(lane->fds[PEER_CONSUMER], &times) == 0 ? take(lane, buffer, size) : -1;
+}
+
+/* ---- Nothing ------------------------------------------------------------------------------- */
+
+static int nothing_sent(struct lane *lane, const void *message, size_t length) {
+    (void)message, (void)length;
+    return lane_lacks(lane, "it moves no message");
+}
+
+static ssize_t nothing_received(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
+    (void)buffer, (void)timeout_ms;
+    return nothing_sent(lane, NULL, size);
+}
+
+#define ROW(row_name, make_function, send_function, receive_function)                                                  \
     {                                                                                                                  \
         .name = (row_name),                                                                                            \
         .largest = ROOM,                                                                                               \
         .single = true,                                                                                                \
         .bound = true,                                                                                                 \
-        .make = raw_make,                                                                                              \
+        .make = (make_function),                                                                                       \
         .open = raw_open,                                                                                              \
         .send = (send_function),                                                                                       \
         .receive = (receive_function),                                                                                 \
@@ -118,7 +152,19 @@ static ssize_t futex_receive(struct lane *lane, void *buffer, size_t size, int t
     }
 
 const struct peer peers_raw[] = {
-    ROW("cache_line", line_send, look_receive),
-    ROW("futex", futex_send, futex_receive),
+    ROW("cache_line", raw_make, line_send, line_receive),
+    ROW("futex", raw_make, futex_send, futex_receive),
+    ROW("semaphore", raw_make, semaphore_send, semaphore_receive),
+    ROW("eventfd", eventfd_make, eventfd_send, eventfd_receive),
+    {
+        .name = "machine",
+        .bound = true,
+        .make = raw_make,
+        .open = raw_open,
+        .send = nothing_sent,
+        .receive = nothing_received,
+        .close = raw_close,
+        .forget = raw_close,
+    },
     {.name = NULL},
 };

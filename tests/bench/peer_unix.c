@@ -4,7 +4,23 @@
 #include <errno.h>
 #include <sys/socket.h>
 
-static int unix_make(struct lane *lane) { return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, lane->fds); }
+enum { OVERHEAD = 32 }; /* bytes of the buffer that no message gets */
+
+/* A message must fit into the send buffer. The system lets nobody but root have more than net.core.wmem_max, of which
+ * it gives twice as much. */
+static int unix_make(struct lane *lane) {
+    const int wanted = (int)(lane->capacity > lane->longest ? lane->capacity : lane->longest);
+    int given = 0;
+    socklen_t size = sizeof given;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, lane->fds) != 0) return -1;
+    const int sender = lane->fds[PEER_PRODUCER];
+    if (getsockopt(sender, SOL_SOCKET, SO_SNDBUF, &given, &size) != 0) return -1;
+    if (given > wanted) return 0;
+    if (setsockopt(sender, SOL_SOCKET, SO_SNDBUF, &wanted, size) != 0 ||
+        getsockopt(sender, SOL_SOCKET, SO_SNDBUF, &given, &size) != 0)
+        return -1;
+    return (size_t)given > lane->longest + OVERHEAD ? 0 : lane_lacks(lane, "net.core.wmem_max allows no such message");
+}
 
 static int unix_send(struct lane *lane, const void *message, size_t length) {
     return send(lane->fds[PEER_PRODUCER], message, length, MSG_NOSIGNAL) < 0 ? -1 : 0;
