@@ -19,7 +19,9 @@ struct message {
 
 static int put(struct pair *pair, int who, struct message *message) {
     struct lane *lane = &pair->lanes[who];
-    return lane->peer->send(lane, message, pair->bytes);
+    const int status = lane->peer->send(lane, message, pair->bytes);
+    if (lane->peer->flush != NULL) lane->peer->flush(lane);
+    return status;
 }
 
 /* The next message, which must be this one: a wrong answer is not worth a time. */
@@ -183,6 +185,7 @@ static int stream(struct pair *pair, int who) {
         if (who == 1 && round >= 0) pair_column(pair, 0)[round] = in_ps(now - start, burst);
         start = now;
     }
+    if (who == 0 && pair->peer->flush != NULL) pair->peer->flush(&pair->lanes[0]);
     free(message);
     return 0;
 }

@@ -65,6 +65,8 @@ struct peer {
     int (*make)(struct lane *lane);
     int (*open)(struct lane *lane, enum peer_end end);
     int (*send)(struct lane *lane, const void *message, size_t length);
+    /* Publishes what send has held back, before anybody waits for an answer; NULL: it holds nothing back. */
+    void (*flush)(struct lane *lane);
     /* size is the length that was sent: a pipe knows no borders. The buffer has room for the longest message. Time-outs
      * as in shmq.h. */
     ssize_t (*receive)(struct lane *lane, void *buffer, size_t size, int timeout_ms);
@@ -77,7 +79,7 @@ struct peer {
 
 /* The rows of one file each; the last has no name. */
 extern const struct peer peers_shmq[], peers_pipe[], peers_unix[], peers_mq[], peers_textbook[], peers_mutex[],
-    peers_boost[], peers_zmq[], peers_nanomsg[], peers_qb[], peers_ck[], peers_raw[];
+    peers_boost[], peers_zmq[], peers_nanomsg[], peers_qb[], peers_ck[], peers_limit[], peers_raw[];
 
 /* Rows that a program brings along, shown last; there need not be any. */
 extern const struct peer peers_brought[] __attribute__((weak));

@@ -105,6 +105,7 @@ const struct peer peers_boost[] = {
         .make = boost_make,
         .open = boost_open,
         .send = boost_send,
+        .flush = nullptr,
         .receive = boost_receive,
         .close = boost_close,
         .forget = boost_forget,

@@ -4,9 +4,9 @@
 
 #include <string.h>
 
-static const struct peer *const families[] = {peers_shmq,  peers_pipe,  peers_unix,   peers_mq,      peers_textbook,
-                                              peers_mutex, peers_boost, peers_zmq,    peers_nanomsg, peers_qb,
-                                              peers_ck,    peers_raw,   peers_brought};
+static const struct peer *const families[] = {peers_shmq,  peers_pipe,  peers_unix, peers_mq,      peers_textbook,
+                                              peers_mutex, peers_boost, peers_zmq,  peers_nanomsg, peers_qb,
+                                              peers_ck,    peers_limit, peers_raw,  peers_brought};
 
 const struct peer *peer_at(size_t index) {
     for (size_t family = 0; family < sizeof families / sizeof *families; family++)
