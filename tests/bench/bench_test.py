@@ -27,8 +27,15 @@ SHORT = {
     "wake": (["--rounds", "3"], ["wake", "wake_send", "round_trip_asleep"]),
     "idle": (["--wait-ms", "20"], ["idle"]),
     "idle_timeout": (["--wait-ms", "20"], ["idle_timeout"]),
+    "stream": (["--rounds", "2"], ["stream"]),
 }
-ALWAYS = {"shmq/sem", "shmq/spin", "pipe", "unix", "cache_line", "futex"}  # every build has these
+ALONE = {  # the same of what needs no peer
+    "memcpy": (["--rounds", "2"], ["memcpy", "memcpy_in", "memcpy_out"]),
+    "system_call": (["--rounds", "2"], ["system_call"]),
+}
+SINGLE = {"cache_line", "futex", "semaphore", "eventfd"}  # hold one message: no stream
+ALWAYS = {"shmq/sem", "shmq/spin", "pipe", "unix", "mq", "textbook", "mutex", "boost", "zmq", "nanomsg", "qb_rb", "ck_ring",
+          "limit", *SINGLE}  # every build has these
 BUSY = ["shmq/sem", "shmq/spin", "pipe"]  # to be interrupted
 DEATHS = """\
 seed 1
@@ -73,9 +80,25 @@ class Program(Case):
     def test_every_peer_and_measure(self):
         self.assertLessEqual(ALWAYS, set(self.peers()))
         for peer in self.peers():
-            for measure, (arguments, figures) in SHORT.items():
-                with self.subTest(peer=peer, measure=measure):
-                    self.check(peer, measure, figures, *self.bench(measure, peer, *arguments))
+            for measure, (arguments, figures) in (ALONE if peer == "machine" else SHORT).items():
+                if (peer in SINGLE) <= (measure != "stream"):
+                    with self.subTest(peer=peer, measure=measure):
+                        self.check(peer, measure, figures, *self.bench(measure, peer, *arguments))
+
+    def test_large_messages(self):
+        for peer in ("shmq/sem", "pipe", "textbook", "mutex", "boost", "zmq", "nanomsg", "qb_rb", "ck_ring", "limit"):
+            with self.subTest(peer=peer):
+                found = self.bench("stream", peer, "--rounds", "2", "--bytes", "1000000")
+                self.check(peer, "stream", ["stream"], *found)
+                self.assertEqual(json.loads(found[1])["bytes"], 1000000)
+
+    def test_what_does_not_fit_is_not_here(self):
+        for arguments, reason in ((["stream", "futex"], "not for this"), (["wake", "machine"], "not for this"),
+                                  (["stream", "mq", "--bytes", "10000"], "no message of it has so many bytes")):
+            status, out, _ = self.bench(*arguments)
+            found = json.loads(out)
+            self.assertEqual((status, found["outcome"]), (1, "not here"), out)
+            self.assertIn(reason, found["reason"])
 
     def check(self, peer, measure, figures, status, out, err):
         self.assertEqual((out.count("\n"), err), (1, ""))
@@ -106,13 +129,14 @@ class Program(Case):
     def test_wrong_usage(self):
         for arguments in ([], ["idle"], ["idle", "smoke"], ["smoke", "pipe"], ["idle", "pipe", "more"], ["--bogus"],
                           ["idle", "pipe", "--rounds", "0"], ["idle", "pipe", "--rounds", "x"],
-                          ["idle", "pipe", "--wait-ms", "-1"], ["idle", "pipe", "--limit", "nan"]):
+                          ["idle", "pipe", "--wait-ms", "-1"], ["idle", "pipe", "--bytes", "64"],
+                          ["stream", "pipe", "--bytes", "7"], ["idle", "pipe", "--limit", "nan"]):
             status, out, err = self.bench(*arguments)
             self.assertEqual((status, out), (USAGE, ""), arguments)
             self.assertIn("Usage:", err)
         status, out, err = self.bench("--help")
         self.assertEqual((status, err), (0, ""))
-        for word in [*SHORT, "--rounds", "--limit"]:
+        for word in [*SHORT, *ALONE, "--rounds", "--bytes", "--limit"]:
             self.assertIn(word, out)
 
     def interrupt(self, peer, number):
@@ -175,6 +199,8 @@ class Runner(Case):
                 self.assertTrue(figure["least"] <= figure["median"] <= figure["most"])
         self.assertEqual(result["figures"]["pipe"]["wake"]["ratio"], 1)
         self.assertEqual(len(result["figures"]["cache_line"]["round_trip"]["rounds"]), 4)  # probes: twice a round
+        for length in run.STREAMS:
+            self.assertIsNotNone(run.of_limit(result, length))
 
     def test_refusals_and_help(self):
         for arguments, words in ((["smoke"], "no such peer: smoke\nThere are: shmq/sem"),
@@ -250,6 +276,20 @@ class Reports(unittest.TestCase):
         self.assertIn("| cond | consumer | 200 | 37 | 204 |", text)
         for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
             self.assertEqual(len({line.count("|") for line in block.splitlines()}), 1, block)
+
+    def limit(self, own, copied, peer):
+        result = self.result()
+        runs = [measured(1, "machine", f"memcpy{way}@65536", copied, "ps") for way in ("", "_in", "_out")]
+        runs += [measured(1, "limit", "stream@65536", own, "ps"), measured(1, "shmq/sem", "stream@65536", peer, "ps")]
+        result["figures"], result["missing"] = run.summarize(runs)
+        return "\n".join(run.limit_lines(result))
+
+    def test_a_limit_that_is_none_is_told(self):
+        self.assertEqual(self.limit(2000000, 1900000, 2500000),
+                         "64 KiB: memcpy 1900 ns in one process; limit 2000 ns a message, 0.95 × memcpy from one core "
+                         "to the other and 1.25 × the best peer, shmq/sem")
+        self.assertIn("LIMIT IS NO LIMIT HERE: 64 KiB: 0.94 × memcpy", self.limit(2000000, 1880000, 2500000))
+        self.assertIn("LIMIT IS NO LIMIT HERE: 64 KiB: shmq/sem is faster", self.limit(2000000, 2000000, 1800000))
 
     def test_deaths_are_parsed(self):
         self.assertEqual(run.parse_deaths(DEATHS.splitlines())[1], {

@@ -18,6 +18,7 @@ import signal
 import statistics
 import subprocess
 import sys
+import textwrap
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
@@ -29,14 +30,20 @@ DEATH_TEST = "//tests/unit:death_test"  # prints the lines that --deaths reads
 
 REFERENCE = "pipe"
 PROBE = "cache_line"
-MACHINE = (PROBE, "futex")  # not compared but shown below the others: what the machine can do at best
+MACHINE = (PROBE, "futex", "semaphore", "eventfd")  # not compared but shown below the others: what it can do at best
+ALONE = "machine"  # stands for what needs no peer
+LIMIT = "limit"  # the tightest ring: says how far the others are from what is possible
+NO_LIMIT = 0.95  # of what copying alone needs, and of the best peer: below this it is no limit
 STEADY = 1.5  # probes further apart than this say that something else was running
 
 FORMS = {  # rounds of a run, and the arguments of each measure
-    False: (5, {"round_trip": 20000, "wake": 200, "idle": 2000, "idle_timeout": 2000}),
-    True: (2, {"round_trip": 5000, "wake": 50, "idle": 250, "idle_timeout": 250}),
+    False: (5, {"round_trip": 20000, "wake": 200, "idle": 2000, "idle_timeout": 2000, "stream": 100}),
+    True: (2, {"round_trip": 5000, "wake": 50, "idle": 250, "idle_timeout": 250, "stream": 30}),
 }
-COST_S = {"round_trip": 3e-5, "wake": 2.2e-3, "idle": 1e-3, "idle_timeout": 1e-3}  # of one, for the estimate
+STREAMS = {64: "64 B", 1 << 16: "64 KiB", 1 << 20: "1 MiB"}  # sizes; a measure of one is called "stream@64"
+COPIES_FROM = 1 << 16  # from this size on a message's time is that of copying it
+COST_S = {"round_trip": 3e-5, "wake": 2.2e-3, "idle": 1e-3, "idle_timeout": 1e-3, "stream": 2e-3, "memcpy": 2e-3,
+          "system_call": 1e-4}  # of one, for the estimate
 WAITS = ("idle", "idle_timeout")  # their argument is milliseconds; that of the others, --rounds
 
 
@@ -75,12 +82,26 @@ class Bench:
         return self.run("--list")[1].split()
 
     def measure(self, measure, peer, size):
-        status, out, err = self.run(measure, peer, "--wait-ms" if measure in WAITS else "--rounds", size)
+        kind, _, length = measure.partition("@")
+        status, out, err = self.run(kind, peer, "--wait-ms" if kind in WAITS else "--rounds", size,
+                                    *(["--bytes", length] if length else []))
         try:
-            return json.loads(out)
+            run = json.loads(out)
+            if length and "figures" in run:
+                run["figures"] = {f"{name}@{length}": figure for name, figure in run["figures"].items()}
+            return run | {"measure": measure}
         except ValueError:
             return {"peer": peer, "measure": measure, "outcome": "failed",
                     "reason": err.strip() or f"exit status {status}"}
+
+
+def kind_of(measure):
+    return measure.partition("@")[0]
+
+
+def size_of(measure, sizes):
+    """Its argument: what goes with the streams has as many rounds as they."""
+    return sizes.get(kind_of(measure), sizes["stream"])
 
 
 class Progress:
@@ -93,7 +114,7 @@ class Progress:
 
     def cost(self, job):
         """Seconds that a measurement should take; how long the first ones did corrects the estimate."""
-        return 0.05 + COST_S[job[0]] * self.sizes[job[0]]
+        return 0.05 + COST_S[kind_of(job[0])] * size_of(job[0], self.sizes)
 
     def left(self):
         if not self.spent:
@@ -121,14 +142,18 @@ class Progress:
 def plan(peers, rounds, sizes, seed):
     """Lists of (measure, peer), one a round."""
     order = random.Random(seed)
-    jobs = [(measure, peer) for peer in peers for measure in sizes]
-    jobs += [("round_trip", "futex"), ("wake", "futex"), ("wake", PROBE)]
+    streams = [f"stream@{length}" for length in STREAMS]
+    measures = [measure for measure in sizes if measure != "stream"] + streams
+    jobs = [(measure, peer) for peer in peers for measure in measures]
+    jobs += [("wake", peer) for peer in MACHINE] + [("round_trip", peer) for peer in MACHINE if peer != PROBE]
+    jobs += [(measure, LIMIT) for measure in streams]
+    jobs += [(f"memcpy@{length}", ALONE) for length in STREAMS] + [("system_call", ALONE)]
     probe = ("round_trip", PROBE)
     return [[probe, *order.sample(jobs, len(jobs)), probe] for _ in range(rounds)]
 
 
 def measure_all(bench, rounds, sizes):
-    """What the C program printed, with the number of the round. A peer that is not here is asked only once."""
+    """What the C program printed, with the number of the round. What a peer does not have it is asked only once."""
     progress = Progress([job for jobs in rounds for job in jobs], len(rounds), sizes)
     runs, absent = [], set()
     try:
@@ -136,11 +161,11 @@ def measure_all(bench, rounds, sizes):
             progress.round(number)
             for job in jobs:
                 progress.begin(number, job)
-                if job[1] not in absent:
-                    run = bench.measure(*job, sizes[job[0]])
+                if job not in absent:
+                    run = bench.measure(*job, size_of(job[0], sizes))
                     runs.append({"round": number, **run})
                     if run["outcome"] == "not here":
-                        absent.add(job[1])
+                        absent.add(job)
                 progress.end(job)
     finally:
         progress.close()
@@ -168,7 +193,7 @@ def summarize(runs):
     for peer, names in collected.items():
         figures[peer] = {}
         for name, found in names.items():
-            reference = {number: figure["p50"] for number, _, figure in collected[REFERENCE].get(name, [])}
+            reference = {number: figure["p50"] for number, _, figure in collected.get(REFERENCE, {}).get(name, [])}
             ratios = [figure["p50"] / reference[number] for number, _, figure in found if reference.get(number)]
             figures[peer][name] = {
                 "unit": found[0][1], **spread([figure["p50"] for _, _, figure in found]),
@@ -224,7 +249,8 @@ def columns(result):
 
 def rows(result):
     """All peers in their order, those not measured included; the machine's own last."""
-    known = [peer for peer in result["peers"] if peer in result["figures"] or peer in result["missing"]]
+    known = [peer for peer in result["peers"] if (peer in result["figures"] or peer in result["missing"]) and
+             peer not in (LIMIT, ALONE)]
     return [peer for peer in known if peer not in MACHINE] + [peer for peer in known if peer in MACHINE]
 
 
@@ -265,6 +291,42 @@ def steadiness(result):
     return text if probe["most"] <= STEADY * probe["least"] else text + "; NOT STEADY"
 
 
+def seen(result, peer, figure):
+    """Its median, or None."""
+    return result["figures"].get(peer, {}).get(figure, {}).get("median")
+
+
+def of_limit(result, length):
+    """What `limit` reaches of copying, how many times faster than the best peer it is, and who that is; or None."""
+    own = seen(result, LIMIT, f"stream@{length}")
+    copies = [seen(result, ALONE, f"memcpy_{way}@{length}") for way in ("in", "out")]
+    peers = {peer: seen(result, peer, f"stream@{length}") for peer in rows(result)}
+    peers = {peer: median for peer, median in peers.items() if median}
+    if not own or not all(copies) or not peers:
+        return None
+    best = min(peers, key=peers.get)
+    return max(copies) / own, peers[best] / own, best
+
+
+def limit_lines(result):
+    """What copying and a system call take, how near `limit` is to that, and whether it is one: sentences."""
+    lines, wrong = [], []
+    for length, title in STREAMS.items():
+        if not (found := of_limit(result, length)):
+            continue
+        copied, faster, best = found
+        lines.append(f"{title}: memcpy {seen(result, ALONE, f'memcpy@{length}') / 1000:.0f} ns in one process; limit "
+                     f"{seen(result, LIMIT, f'stream@{length}') / 1000:.0f} ns a message, {copied:.2f} × memcpy from one "
+                     f"core to the other and {faster:.2f} × the best peer, {best}")
+        if length >= COPIES_FROM and copied < NO_LIMIT:
+            wrong.append(f"{title}: {copied:.2f} × memcpy")
+        if faster < (NO_LIMIT if length >= COPIES_FROM else 1):
+            wrong.append(f"{title}: {best} is faster")
+    if call := seen(result, ALONE, "system_call"):
+        lines.append(f"A system call that does nothing: {call / 1000:.0f} ns")
+    return lines + [f"LIMIT IS NO LIMIT HERE: {'; '.join(wrong)}"] if wrong else lines
+
+
 def troubles(result):
     return [f"{peer}: {reason}" for peer in rows(result) for reason in result["missing"].get(peer, [])
             if peer in result["figures"]]
@@ -285,7 +347,9 @@ def text_report(result):
     every = columns(result)
     lines = [f"Medians of {number_of_rounds(result)}, seed {result['seed']}; range is (most - least) / median.",
              *two_cores(result), "",
-             *table(result, every[:3]), "", *table(result, every[3:]), "", *troubles(result), steadiness(result)]
+             *table(result, every[:3]), "", *table(result, every[3:]), "", *troubles(result),
+             *(line for text in limit_lines(result) for line in textwrap.wrap(text, 80, subsequent_indent="  ")),
+             steadiness(result)]
     if result["deaths"]:
         lines += ["", death_title(result["deaths"]), ""]
         found = death_rows(result["deaths"])
@@ -339,8 +403,8 @@ Two processes on two cores, messages of 64 bytes. Medians of {rounds}, and in br
 * send that wakes: how much of a wake-up the sender itself spends.
 * idle: processor time that a receiver uses while it waits for ever and a message comes after {seconds}; with time-out:
   the same with a time-out of {seconds} and no message.
-* `cache_line` and `futex` are no queues but what this machine can do at best: a cache line that goes there and back, and
-  a futex whose waiters sleep at once."""
+* `cache_line`, `futex`, `semaphore` and `eventfd` are no queues but what this machine can do at best: a cache line that
+  goes there and back, and three whose waiters sleep at once."""
 
 
 def markdown_report(result):
@@ -357,6 +421,8 @@ def markdown_report(result):
              EXPLANATION.format(rounds=number_of_rounds(result), seconds=seconds(result)), "",
              "## Time", "", *markdown_figures(result, every[:3]), "",
              "## Cost", "", *markdown_figures(result, every[3:])]
+    if limit_lines(result):
+        lines += ["", "## What is possible here", "", *(f"* {line}" for line in limit_lines(result))]
     if troubles(result):
         lines += ["", "## Not measured", "", *(f"* {trouble}" for trouble in troubles(result))]
     if result["deaths"]:
@@ -368,9 +434,9 @@ def markdown_report(result):
 # --- the command -----------------------------------------------------------------------------------------------------
 
 HELP = """\
-Measures the notifiers of shmq beside a pipe and a Unix socket, between two
-processes on two cores: round trips, the wake-up of a sleeper, and what waiting
-costs. What is not in this build is shown as not here."""
+Measures shmq with each notifier beside what else moves messages between two
+processes on two cores: round trips, the wake-up of a sleeper, what waiting
+costs, one way; and what the machine can do at best."""
 
 EXAMPLES = """\
 examples:
@@ -395,7 +461,7 @@ def parse(arguments):
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("peers", metavar="PEER", nargs="*", help="only these, and the pipe; a family for all of it: shmq")
     parser.add_argument("--list", action="store_true", help="print what peers there are, and end")
-    parser.add_argument("--quick", action="store_true", help="less of everything, in under 20 s")
+    parser.add_argument("--quick", action="store_true", help="less of everything, in about a minute")
     parser.add_argument("--rounds", type=positive, help="how often all is measured (5; quick: 2)")
     parser.add_argument("--seed", type=int, help="of the order; printed, to have the same order again")
     parser.add_argument("--json", metavar="FILE", help="write all figures to FILE")
@@ -407,9 +473,13 @@ def parse(arguments):
     return parser.parse_args(arguments)
 
 
+def is_bound(peer):
+    return peer in (*MACHINE, LIMIT, ALONE)
+
+
 def choose(wanted, there):
     """The peers to compare, in the table's order."""
-    comparable = [peer for peer in there if peer not in MACHINE]
+    comparable = [peer for peer in there if not is_bound(peer)]
     if not wanted:
         return comparable
     unknown = [word for word in wanted if word not in comparable and
@@ -461,7 +531,7 @@ def run(arguments):
     bench = Bench(options.bench)
     there = bench.peers()
     if options.list:
-        print("\n".join(peer for peer in there if peer not in MACHINE))
+        print("\n".join(peer for peer in there if not is_bound(peer)))
         return
     chosen = choose(options.peers, there)
     deaths = read_deaths(options.deaths) if options.deaths else []

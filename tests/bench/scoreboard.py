@@ -203,7 +203,7 @@ expects the worst: `shmq` with `SHMQ_CHECKSUM` and `shmq_guard_sigbus`.
   time as if that were its end. A cursor that is damaged into the place of another message can do that to any ring: to
   shmq's once in some 60,000 trials (`ci/scoreboard --trials 10000 shmq`).
 * `-`: it has nothing of the kind. A pipe and a pair of sockets are inherited, so nobody can come in the place of the
-  dead; and there is nothing that others could damage."""
+  dead; and what the kernel or a process keeps for itself nobody can damage. libqb's ring has to be made before its ends."""
 
 
 def markdown_report(result):
@@ -237,8 +237,8 @@ def markdown_report(result):
 
 HELP = """\
 Kills, damages, truncates and starts two processes that exchange messages, many
-times, and counts who survives: each notifier of shmq, a pipe, a Unix socket.
-Each trial has a /dev/shm of its own; the machine's is not touched."""
+times, and counts who survives: shmq with each notifier, and what else moves
+messages. Each trial has a /dev/shm of its own; the machine's is not touched."""
 
 EXAMPLES = """\
 examples:

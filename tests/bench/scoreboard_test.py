@@ -73,6 +73,19 @@ class Verdicts(Case):
         for column in ("start", "truncate", "full", "corrupt"):
             self.assertIn("absent", row[column])
 
+    def test_other_peers_are_harmed_as_shmq_is(self):
+        for peer in ("textbook", "mutex", "boost", "qb_rb", "ck_ring"):
+            self.assertLess(self.counts(SURVIVAL, "corrupt", peer, "--limit", "2")[0]["well"], TRIALS // 2, peer)
+            self.assertGreater(self.counts(SURVIVAL, "truncate", peer, "--limit", "2")[0]["crash"], 0, peer)
+        for peer in ("mutex", "qb_rb", "ck_ring"):  # they allocate what they map
+            self.assertEqual(self.counts(SURVIVAL, "full", peer)[0]["no_space"], TRIALS, peer)
+
+    def test_other_peers_work_where_nothing_is_in_the_way(self):
+        for peer in ("mq", "textbook", "mutex", "boost", "zmq", "nanomsg", "ck_ring"):
+            self.assertEqual(self.counts(SURVIVAL, "start", peer)[0]["well"], TRIALS, peer)
+        for column in ("kill_producer", "kill_consumer"):  # the kernel does not die
+            self.assertEqual(self.counts(SURVIVAL, column, "mq")[0]["well"], TRIALS, column)
+
     def test_a_naive_ring_looks_bad_in_every_column(self):
         for column in (*VERDICT, "corrupt"):
             trials = 4 * TRIALS if column == "corrupt" else TRIALS  # some one in five is silent
