@@ -46,7 +46,7 @@ EXCUSED = {
 }
 
 COST_S = {"kill_producer": 7e-3, "kill_consumer": 7e-3, "start": 1e-3, "truncate": 0.012, "full": 0.01, "corrupt": 5e-3}
-SLOW = {"shmq/spin": 7, "shmq/cond": 36}  # burns the cores; hangs
+SLOW = {"shmq/spin": 7, "ck_ring": 30, "shmq/cond": 36, "mutex": 20, "boost": 20, "zmq": 8, "nanomsg": 8}  # burn; hang
 
 
 # --- trying ----------------------------------------------------------------------------------------------------------
@@ -243,7 +243,7 @@ messages. Each trial has a /dev/shm of its own; the machine's is not touched."""
 EXAMPLES = """\
 examples:
   ci/scoreboard --quick              a first impression
-  ci/scoreboard                      all of it; about 4 minutes
+  ci/scoreboard                      all of it; minutes, because some peers hang
   ci/scoreboard shmq/sem pipe        these rows
   ci/scoreboard --trials 1000 shmq   a family, for longer
   ci/scoreboard --write              docs/results/scoreboard.md

@@ -81,8 +81,10 @@ class Verdicts(Case):
             self.assertEqual(self.counts(SURVIVAL, "full", peer)[0]["no_space"], TRIALS, peer)
 
     def test_other_peers_work_where_nothing_is_in_the_way(self):
-        for peer in ("mq", "textbook", "mutex", "boost", "zmq", "nanomsg", "ck_ring"):
+        for peer in ("mq", "textbook", "mutex", "boost", "zmq", "ck_ring"):
             self.assertEqual(self.counts(SURVIVAL, "start", peer)[0]["well"], TRIALS, peer)
+        # It drops what a slow consumer has not taken when the producer closes.
+        self.assertGreater(self.counts(SURVIVAL, "start", "nanomsg")[0]["well"], TRIALS // 2)
         for column in ("kill_producer", "kill_consumer"):  # the kernel does not die
             self.assertEqual(self.counts(SURVIVAL, column, "mq")[0]["well"], TRIALS, column)
 
