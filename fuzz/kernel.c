@@ -2,6 +2,7 @@
  * locks; mappings; time and sleep; libc's objects; the rest; what targets ask. */
 #include "kernel.h"
 
+#include <limits.h>
 #include <linux/futex.h>
 #include <stdarg.h>
 #include <string.h>
@@ -228,10 +229,10 @@ static int fd_new(struct inode *inode, int flags) {
     inode->opens++;
     const int how = flags & O_ACCMODE;
     if (!S_ISFIFO(inode->mode) || (flags & O_PATH) != 0) return FIRST_FD + at;
+    fds[at].seen_writers = inode->writers == 0 ? inode->writers_came : UINT_MAX; /* as Linux: it misses who was there */
     inode->readers += how != O_WRONLY;
     inode->writers += how != O_RDONLY;
     inode->writers_came += how != O_RDONLY;
-    fds[at].seen_writers = inode->writers_came;
     return FIRST_FD + at;
 }
 
@@ -401,9 +402,9 @@ int kernel_fstat(int fd, struct stat *status) {
 int kernel_fstatat(int directory, const char *name, struct stat *status, int flags) {
     (void)flags;
     if (fails(EACCES)) return -1;
-    if (strncmp(name, "/proc/", 6) == 0) { /* a process */
+    if (strncmp(name, "/proc/", 6) == 0) { /* a process; the last belongs to somebody else */
         memset(status, 0, sizeof *status);
-        status->st_uid = atoi(name + 6) % 2 == 0 ? KERNEL_USER : KERNEL_STRANGER;
+        status->st_uid = atoi(name + 6) == FIRST_PID + KERNEL_ACTORS - 1 ? KERNEL_STRANGER : KERNEL_USER;
         return 0;
     }
     const struct inode *inode = inode_by(directory_of(directory), name);
