@@ -70,6 +70,7 @@ struct inode {
 
 static struct store stores[STORES];
 static struct inode inodes[INODES];
+static int inodes_used; /* of this input, no more */
 static uint64_t next_number;
 static struct inode *recent; /* what was last asked about by descriptor: what is mapped next */
 static bool any_truncated;
@@ -130,6 +131,7 @@ static struct inode *inode_new(mode_t mode) {
     for (struct inode *inode = inodes; inode < inodes + INODES; inode++) {
         if (inode->mode != 0) continue;
         memset(inode, 0, sizeof *inode);
+        if (inode - inodes >= inodes_used) inodes_used = (int)(inode - inodes) + 1;
         inode->mode = mode;
         inode->user = KERNEL_USER;
         inode->number = ++next_number;
@@ -205,8 +207,10 @@ struct lock {
     short type;
 };
 
+/* Of each table, no more was used of this input. */
 static struct description fds[DESCRIPTORS];
 static struct lock locks[LOCKS];
+static int fds_used, locks_used;
 
 static struct description *description_of(int fd) {
     if (fd < FIRST_FD || fd >= FIRST_FD + DESCRIPTORS || !fds[fd - FIRST_FD].open) return NULL;
@@ -224,6 +228,7 @@ static int fd_new(struct inode *inode, int flags) {
     while (at < DESCRIPTORS && (fds[at].open || fds[at].views > 0))
         at++;
     if (at == DESCRIPTORS) return deny(EMFILE);
+    if (at >= fds_used) fds_used = at + 1;
     fds[at] = (struct description){.inode = inode, .open = true, .actor = kernel.actor, .flags = flags};
     if (inode == NULL) return FIRST_FD + at;
     inode->opens++;
@@ -240,7 +245,7 @@ static int fd_new(struct inode *inode, int flags) {
 static void description_put(struct description *description) {
     struct inode *inode = description->inode;
     if (description->open || description->views > 0 || inode == NULL) return;
-    for (struct lock *lock = locks; lock < locks + LOCKS; lock++)
+    for (struct lock *lock = locks; lock < locks + locks_used; lock++)
         if (lock->inode == inode && lock->fd == (int)(description - fds)) lock->inode = NULL;
     description->inode = NULL;
     inode_put(inode);
@@ -562,7 +567,7 @@ int kernel_isatty(int fd) { return fd > KERNEL_INPUT && kernel.terminal; }
 /* ---- Locks ------------------------------------------------------------------------------------ */
 
 static const struct lock *obstacle(const struct lock *wanted) {
-    for (const struct lock *lock = locks; lock < locks + LOCKS; lock++) {
+    for (const struct lock *lock = locks; lock < locks + locks_used; lock++) {
         if (lock->inode != wanted->inode || lock->fd == wanted->fd) continue;
         const bool share = lock->type == F_RDLCK && wanted->type == F_RDLCK;
         if (!share && lock->start < wanted->end && wanted->start < lock->end) return lock;
@@ -572,7 +577,7 @@ static const struct lock *obstacle(const struct lock *wanted) {
 
 /* What of this description's locks lies within goes; the core never locks a part of what it has locked. */
 static void unlock(const struct lock *range) {
-    for (struct lock *lock = locks; lock < locks + LOCKS; lock++)
+    for (struct lock *lock = locks; lock < locks + locks_used; lock++)
         if (lock->inode == range->inode && lock->fd == range->fd && lock->start >= range->start &&
             lock->end <= range->end)
             lock->inode = NULL;
@@ -586,6 +591,7 @@ static int lock_set(const struct lock *wanted) {
     while (lock < locks + LOCKS && lock->inode != NULL)
         lock++;
     if (lock == locks + LOCKS) return deny(ENOLCK);
+    if (lock - locks >= locks_used) locks_used = (int)(lock - locks) + 1;
     *lock = *wanted;
     return 0;
 }
@@ -613,7 +619,7 @@ int kernel_fcntl(int fd, int how, struct flock *asked) {
 /* ---- Mappings --------------------------------------------------------------------------------- */
 
 static struct view *view_at(const void *at, struct inode **of) {
-    for (struct inode *inode = inodes; inode < inodes + INODES; inode++) {
+    for (struct inode *inode = inodes; inode < inodes + inodes_used; inode++) {
         for (int index = 0; inode->mode != 0 && inode->store != NULL && index < 2 * VIEWS; index++) {
             struct view *view = &inode->store->view[index / VIEWS][index % VIEWS];
             const uintptr_t offset = (uintptr_t)at - (uintptr_t)view->base;
@@ -650,7 +656,8 @@ static void *map_part(unsigned char *at, size_t bytes, int protection, int fd, s
     const size_t ring = PAGE_RING * (size_t)PAGE, place = (size_t)(at - view->base);
     const size_t second = place >= ring + inode->store->capacity ? inode->store->capacity : 0;
     if (place - second != offset || offset + bytes > inode->size) fuzz_fail("a page of the object is mapped elsewhere");
-    const bool peers = offset == (size_t)PAGE * (kernel.end == SHMQ_PRODUCER ? PAGE_CONSUMER : PAGE_PRODUCER);
+    const size_t peer = (size_t)PAGE * (kernel.end == SHMQ_PRODUCER ? PAGE_CONSUMER : PAGE_PRODUCER);
+    const bool peers = offset == peer && bytes == PAGE;
     if ((protection & PROT_WRITE) != 0 && (peers || (offset >= ring && kernel.end == SHMQ_CONSUMER)))
         fuzz_fail("an end may write what is the other end's");
     if (view->fd < 0) fds[view->fd = fd - FIRST_FD].views++;
@@ -1068,12 +1075,16 @@ void kernel_begin(int actor, int end) {
     alive[actor] = true;
 }
 
+enum { EVERYBODY = -1 };
+
+static bool is_of(int owner, int actor) { return actor == EVERYBODY || owner == actor; }
+
 static void drop_views(int actor) {
-    for (struct inode *inode = inodes; inode < inodes + INODES; inode++) {
+    for (struct inode *inode = inodes; inode < inodes + inodes_used; inode++) {
         struct store *store = inode->mode == 0 ? NULL : inode->store;
         for (int at = 0; store != NULL && at < 2 * VIEWS; at++) {
             struct view *view = &store->view[at / VIEWS][at % VIEWS];
-            if (view->taken && view->actor == actor) view_put(view, inode);
+            if (view->taken && is_of(view->actor, actor)) view_put(view, inode);
         }
     }
 }
@@ -1082,7 +1093,7 @@ static void drop_views(int actor) {
 static void drop_mutexes(int actor) {
     for (int at = 0; at < MUTEXES; at++) {
         struct inode *inode = NULL;
-        if (mutexes[at].mutex == NULL || mutexes[at].actor != actor) continue;
+        if (mutexes[at].mutex == NULL || !is_of(mutexes[at].actor, actor)) continue;
         *word_of(mutexes[at].mutex) = view_at(mutexes[at].mutex, &inode) != NULL ? OWNER_DIED : 0;
         mutexes[at].mutex = NULL;
     }
@@ -1090,12 +1101,12 @@ static void drop_mutexes(int actor) {
 
 void kernel_kill(int actor) {
     drop_mutexes(actor);
-    for (int at = 0; at < DESCRIPTORS; at++)
-        if (fds[at].open && fds[at].actor == actor) fd_close(&fds[at]);
+    for (int at = 0; at < fds_used; at++)
+        if (fds[at].open && is_of(fds[at].actor, actor)) fd_close(&fds[at]);
     for (int at = 0; at < SEMAPHORES; at++)
-        if (semaphores[at].inode != NULL && semaphores[at].actor == actor) sem_put(at);
+        if (semaphores[at].inode != NULL && is_of(semaphores[at].actor, actor)) sem_put(at);
     drop_views(actor);
-    alive[actor] = false;
+    if (actor != EVERYBODY) alive[actor] = false;
 }
 
 static struct inode *directory_new(void) {
@@ -1106,16 +1117,17 @@ static struct inode *directory_new(void) {
 
 void kernel_reset(void) {
     const struct kernel blank = {.now_ns = INT64_C(1000000000000), .kill_at = KERNEL_NEVER, .fail_at = KERNEL_NEVER};
-    for (int actor = 0; actor < KERNEL_ACTORS; actor++)
-        kernel_kill(actor);
+    kernel_kill(EVERYBODY);
+    memset(alive, 0, sizeof alive);
     for (int at = 0; at < NAMES; at++)
         names[at].directory = NULL;
-    for (struct inode *inode = inodes; inode < inodes + INODES; inode++) {
+    for (struct inode *inode = inodes; inode < inodes + inodes_used; inode++) {
         inode->links = inode->opens = 0;
         if (inode->mode != 0) inode_put(inode);
     }
     memset(pending, 0, sizeof pending);
     next_number = 0;
+    fds_used = locks_used = inodes_used = 0;
     any_truncated = false;
     kernel = blank;
     kernel.sleeps_allowed = UINT32_MAX - 2000;
@@ -1132,9 +1144,9 @@ unsigned kernel_names(void) {
 
 unsigned kernel_held(void) {
     unsigned count = 0;
-    for (int at = 0; at < DESCRIPTORS; at++)
+    for (int at = 0; at < fds_used; at++)
         count += fds[at].open + fds[at].views > 0;
-    for (int at = 0; at < LOCKS; at++)
+    for (int at = 0; at < locks_used; at++)
         count += locks[at].inode != NULL;
     for (int at = 0; at < MUTEXES; at++)
         count += mutexes[at].mutex != NULL;

@@ -7,8 +7,8 @@
  *     then operations: a byte of
  *       bits 0-3  what: see enum operation    bits 4-5  which end of its side (of 3)    bit 6  the side: consumers
  *       bit 7     the next operation but one happens when this one falls asleep; it is read there
- *     and what it needs: a number, the length; of what can wait, a byte: bits 0-1 the time-out of TIMEOUTS, bit 2 the
- *     buffer is too small by 1.
+ *     and what it needs: a number, the length; of what can wait, a byte: bits 0-3 the time-out, of TIMEOUTS from 13 on and else
+ *     0, since a wait is a thousand times as slow as the rest; bit 4 the buffer is too small by 1.
  *
  * An end that waits for ever, and whom nobody wakes, is killed in its sleep. */
 #include "support.h"
@@ -17,7 +17,7 @@
 #include <string.h>
 
 enum { ENDS = 3, QUEUE = 1024, MAX_OPERATIONS = 400, SLEEPS = 16 };
-static const int TIMEOUTS[] = {0, 1, 60, -1};
+static const int TIMEOUTS[16] = {[13] = 1, 60, -1};
 
 enum operation { OPEN, SEND, RECV, RESERVE, COMMIT, PEEK, RELEASE, DRAIN, STAT, ARM, CLOSE, KILL, UNLINK, FORK, WRONG };
 
@@ -166,7 +166,8 @@ static void allow(const struct end *end) {
 /* ---- Operations ------------------------------------------------------------------------------- */
 
 static void send_one(struct end *end, size_t length, int timeout_ms) {
-    static unsigned char message[STAGE_LARGEST];
+    static unsigned char messages[ENDS][STAGE_LARGEST];
+    unsigned char *message = messages[end->index];
     const uint8_t stamp = fill(message, length <= model.max_message ? length : 0);
     const int result = shmq_send(end->q, message, length, timeout_ms);
     const int error = errno;
@@ -342,13 +343,13 @@ static void act(struct end *end, enum operation what, bool nested) {
     const bool waits = what == SEND || what == RESERVE || what == RECV || what == PEEK || what == DRAIN;
     const size_t length = sizes ? (size_t)take_number(&input) : 0;
     const uint8_t how = waits ? take_byte(&input) : 0;
-    const int timeout_ms = nested ? 0 : TIMEOUTS[how & 3];
+    const int timeout_ms = nested ? 0 : TIMEOUTS[how & 15];
     if (end->side == SHMQ_PRODUCER && model.next - model.first >= QUEUE - 1) return;
     switch (what) {
     case SEND: send_one(end, length, timeout_ms); break;
     case RESERVE: reserve(end, length, timeout_ms); break;
     case COMMIT: commit(end, length); break;
-    case RECV: recv_one(end, (how & 4) != 0, timeout_ms); break;
+    case RECV: recv_one(end, (how & 16) != 0, timeout_ms); break;
     case PEEK: peek(end, timeout_ms); break;
     case RELEASE: release(end); break;
     case DRAIN: drain(end, timeout_ms); break;
