@@ -120,6 +120,19 @@ static void take_strikes(unsigned count) {
     }
 }
 
+/* Where its words are now. An object may have lost its name; then they are nowhere. */
+static void find_words(void) {
+    static unsigned char nowhere[PAGE_RING * PAGE + 2 * PAGE] __attribute__((aligned(4096)));
+    size_t bytes = 0;
+    unsigned char *base = scene.by_name ? kernel_bytes("q", &bytes) : NULL;
+    if (base == NULL) base = nowhere;
+    scene.page[0] = scene.by_name ? (void *)(base + PAGE_PRODUCER * PAGE) : scene.stage.page[0];
+    scene.page[1] = scene.by_name ? (void *)(base + PAGE_CONSUMER * PAGE) : scene.stage.page[1];
+    scene.meeting = (void *)(scene.by_name ? base + PAGE_MEETING * PAGE : (unsigned char *)scene.stage.region.meeting);
+    scene.ring = scene.by_name ? base + PAGE_RING * PAGE : scene.stage.region.ring;
+    if (base == nowhere) memset(nowhere, 0, sizeof nowhere);
+}
+
 /* ---- What must hold --------------------------------------------------------------------------- */
 
 static shmq *of(int end) { return scene.end[end]; }
@@ -256,6 +269,7 @@ static void reopen(int end) {
     scene.poisoned[end] = false;
     if (end == SHMQ_PRODUCER) scene.reserved = NULL;
     fuzz_check_errno(open_end(end), "open");
+    find_words();
 }
 
 static void truncate_object(uint64_t bytes) {
@@ -293,7 +307,7 @@ static void step(void) {
     const int end = end_of(what, byte), timeout_ms = (byte & 0x20) != 0 ? 60 : 0;
     const uint64_t number = sized ? take_number(&input) : 0;
     take_strikes(byte >> 6);
-    if (of(end) == NULL) return (void)open_end(end);
+    if (of(end) == NULL) return (void)open_end(end), find_words();
     kernel_begin(end, end);
     kernel.sleeps_allowed = SLEEPS;
     kernel.killed = &killed;
@@ -325,12 +339,7 @@ static void set_up(void) {
     if (!scene.by_name && scene.max_message == 0) scene.stage.region.header.max_message = 0;
     for (int end = 0; end <= 1; end++)
         if (open_end(end) != 0) fuzz_fail("errno %d: a new queue cannot be opened", errno);
-    size_t bytes = 0;
-    unsigned char *base = scene.by_name ? kernel_bytes("q", &bytes) : NULL;
-    scene.page[0] = scene.by_name ? (void *)(base + PAGE_PRODUCER * PAGE) : scene.stage.page[0];
-    scene.page[1] = scene.by_name ? (void *)(base + PAGE_CONSUMER * PAGE) : scene.stage.page[1];
-    scene.meeting = (void *)(scene.by_name ? base + PAGE_MEETING * PAGE : (unsigned char *)scene.stage.region.meeting);
-    scene.ring = scene.by_name ? base + PAGE_RING * PAGE : scene.stage.region.ring;
+    find_words();
 }
 
 static void wind_up(void) {

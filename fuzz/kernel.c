@@ -1155,12 +1155,25 @@ unsigned kernel_held(void) {
     return count;
 }
 
+/* Without a directory it is one of /dev/shm. */
+static struct inode *directory_in(const char **name) {
+    if (strncmp(*name, "./", 2) != 0) return shm;
+    *name += 2;
+    return here;
+}
+
+static struct name *find_path(const char *path) {
+    const struct inode *directory = directory_in(&path);
+    return find_name(directory, path);
+}
+
 void kernel_put(const char *name, mode_t mode, uid_t user, const void *bytes, size_t given, size_t size) {
     struct inode *inode = inode_new(mode);
     inode->user = user;
     inode->size = size < LARGEST ? size : LARGEST;
     if (given > 0) memcpy(inode_bytes(inode), bytes, given < inode->size ? given : inode->size);
-    (void)name_new(shm, name, inode);
+    struct inode *directory = directory_in(&name);
+    (void)name_new(directory, name, inode);
 }
 
 int kernel_new_object(void) {
@@ -1174,7 +1187,7 @@ int kernel_open_directory(void) { return fd_new(here, O_PATH); }
 void kernel_drop_links(int object) { inode_of(object)->links = 0; }
 
 unsigned char *kernel_bytes(const char *name, size_t *size) {
-    const struct name *found = find_name(shm, name);
+    const struct name *found = find_path(name);
     if (found == NULL) return NULL;
     *size = found->inode->size;
     return inode_bytes(found->inode);

@@ -55,7 +55,8 @@ void kernel_kill(int actor);
 unsigned kernel_names(void);
 unsigned kernel_held(void);
 
-/* An object of so many bytes that begin with these, under a name of /dev/shm; of another type (S_IFREG …) if asked. */
+/* An object of so many bytes that begin with these, under a name of /dev/shm ("q"; "./q" is one of the current
+ * directory, here and below); of another type (S_IFREG …) if asked. */
 void kernel_put(const char *name, mode_t mode, uid_t user, const void *bytes, size_t given, size_t size);
 
 /* An object without any bytes or name, but with a link, open for this actor; and one more description of it. */
@@ -64,7 +65,7 @@ int kernel_open_again(int object);
 int kernel_open_directory(void);
 void kernel_drop_links(int object);
 
-/* Bytes of the object by that name in /dev/shm that can be written as another process would; *size of them. NULL: none. */
+/* Bytes of the object by that name that can be written as another process would; *size of them. NULL: none. */
 unsigned char *kernel_bytes(const char *name, size_t *size);
 
 /* The object by that name is cut to so many bytes: who touches what is gone, gets SIGBUS. */
