@@ -265,6 +265,7 @@ static int open_end(int end) {
 
 static void reopen(int end) {
     fuzz_check_errno(shmq_close(of(end)), "close");
+    find_words();
     scene.end[end] = NULL;
     scene.poisoned[end] = false;
     if (end == SHMQ_PRODUCER) scene.reserved = NULL;
