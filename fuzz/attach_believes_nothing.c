@@ -14,7 +14,13 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { PAGE = 4096, GIVEN = PAGE_RING * PAGE + 2048, LARGEST = PAGE_RING * PAGE + (PAGE << 4), MAX_OPERATIONS = 16, SLEEPS = 8 };
+enum {
+    PAGE = 4096,
+    GIVEN = PAGE_RING * PAGE + 2048,
+    LARGEST = PAGE_RING * PAGE + (PAGE << 4),
+    MAX_OPERATIONS = 16,
+    SLEEPS = 8
+};
 static const mode_t TYPES[8] = {S_IFREG, S_IFREG, S_IFREG, S_IFREG, S_IFREG, S_IFLNK, S_IFIFO, S_IFDIR};
 
 static struct bytes input;
@@ -72,7 +78,8 @@ static void check_accepted(const shmq *q, size_t size) {
     const struct header *header = &q->region.header;
     fuzz_assert(memcmp(header, &object.header, sizeof *header) == 0, "the header is the object's");
     fuzz_assert(header->magic == SHMQ_MAGIC && header->abi == SHMQ_ABI, "a queue of this ABI is accepted");
-    fuzz_assert(size == 4 * PAGE + header->capacity && header->object_size == size, "a queue of its own size is accepted");
+    fuzz_assert(size == 4 * PAGE + header->capacity && header->object_size == size,
+                "a queue of its own size is accepted");
     fuzz_assert(header->max_message >= 1 && header->max_message + q->ring.before <= header->capacity,
                 "a queue in which the longest message fits is accepted");
     fuzz_assert(header->flags < 16 && header->notify < 7, "flags and notifiers that there are, are accepted");
@@ -150,8 +157,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         given = input.left < GIVEN ? input.left : GIVEN;
         memcpy(object.bytes, input.at, given);
     }
-    kernel_put("q", TYPES[kind >> 5] | rights, (kind & 0x18) == 0x10 ? KERNEL_STRANGER : KERNEL_USER, object.bytes, given,
-               bytes);
+    kernel_put("q", TYPES[kind >> 5] | rights, (kind & 0x18) == 0x10 ? KERNEL_STRANGER : KERNEL_USER, object.bytes,
+               given, bytes);
     const bool is_marked = bytes >= sizeof(uint64_t) && object.header.magic == SHMQ_MAGIC;
     if (setjmp(killed) == 0)
         attach(kind, bytes);

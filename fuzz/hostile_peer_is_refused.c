@@ -23,7 +23,21 @@ enum { STRIKES = 3, SENT = 256, MAX_OPERATIONS = 200, SLEEPS = 40, PAGE = 4096, 
 static const unsigned NOTIFIERS[8] = {SHMQ_NOTIFY_SEM,    SHMQ_NOTIFY_FIFO, SHMQ_NOTIFY_LOCK, SHMQ_NOTIFY_SPIN,
                                       SHMQ_NOTIFY_SIGNAL, SHMQ_NOTIFY_SEM,  SHMQ_NOTIFY_FIFO, SHMQ_NOTIFY_SEM};
 
-enum operation { SEND, RECV, RESERVE, COMMIT, PEEK, RELEASE, DRAIN, STAT, ARM, REOPEN, SMALL_RECV, TRUNCATE, OPERATIONS };
+enum operation {
+    SEND,
+    RECV,
+    RESERVE,
+    COMMIT,
+    PEEK,
+    RELEASE,
+    DRAIN,
+    STAT,
+    ARM,
+    REOPEN,
+    SMALL_RECV,
+    TRUNCATE,
+    OPERATIONS
+};
 
 struct strike {
     uint8_t when, where, how;
@@ -224,7 +238,8 @@ static void commit(size_t length) {
 
 static void recv_one(size_t size, int timeout_ms) {
     static unsigned char buffer[2 * PAGE];
-    const ssize_t result = shmq_recv(of(SHMQ_CONSUMER), buffer, size < sizeof buffer ? size : sizeof buffer, timeout_ms);
+    const ssize_t result =
+        shmq_recv(of(SHMQ_CONSUMER), buffer, size < sizeof buffer ? size : sizeof buffer, timeout_ms);
     judge(SHMQ_CONSUMER, "recv", result);
     if (result < 0) return;
     const struct ring *ring = &of(SHMQ_CONSUMER)->ring;
@@ -273,9 +288,22 @@ static void reopen(int end) {
     find_words();
 }
 
+static unsigned others_faults;
+
+/* Was there before shmq_guard_sigbus: what is no queue's comes here. */
+static void on_others_fault(int number, siginfo_t *info, void *context) {
+    (void)number, (void)info, (void)context;
+    others_faults++;
+}
+
 static void truncate_object(uint64_t bytes) {
-    if (!scene.by_name) return;
-    kernel_truncate("q", (size_t)(bytes % 6) * PAGE);
+    const unsigned before = others_faults;
+    if (bytes % 8 >= 6) {
+        kernel_send_sigbus(bytes % 8 == 6 ? &scene : NULL);
+        fuzz_assert(others_faults == before + 1, "a SIGBUS elsewhere goes to the handler that was there before");
+    }
+    if (!scene.by_name || bytes % 8 >= 6) return;
+    kernel_truncate("q", (size_t)(bytes % 8) * PAGE);
     scene.truncated = true;
 }
 
@@ -354,7 +382,9 @@ static void wind_up(void) {
 
 int LLVMFuzzerInitialize(int *argc, char ***argv) {
     (void)argc, (void)argv;
+    const struct sigaction before = {.sa_sigaction = on_others_fault, .sa_flags = SA_SIGINFO};
     fuzz_begin();
+    (void)kernel_sigaction(SIGBUS, &before, NULL);
     return shmq_guard_sigbus();
 }
 

@@ -25,9 +25,9 @@ enum {
     MUTEXES = 8,
     SEMAPHORES = 32,
     STORES = 96,
-    VIEWS = 4,      /* of one store and one end at a time */
-    CLASSES = 9,    /* capacities: a page, up to 1 MiB */
-    SMALL = 64,     /* bytes of a file that needs no store */
+    VIEWS = 4,   /* of one store and one end at a time */
+    CLASSES = 9, /* capacities: a page, up to 1 MiB */
+    SMALL = 64,  /* bytes of a file that needs no store */
     FIFO_ROOM = 65536,
     FIRST_FD = 100, /* numbers that are no standard stream's */
     FIRST_PID = 1000,
@@ -172,15 +172,23 @@ static void die(void) {
     kernel.stopped = SIGINT;
 }
 
+static void let_others_act(void);
+
+static void step(void) {
+    const uint32_t number = kernel.steps++;
+    if (kernel.act_at >= 0 && number == (uint32_t)kernel.act_at) let_others_act();
+    if (kernel.kill_at >= 0 && number >= (uint32_t)kernel.kill_at) die();
+}
+
 /* Each call comes by here first: it may never return, or fail so. */
 static bool fails(int error) {
     const uint32_t call = kernel.calls++;
     kernel.now_ns += TICK_NS;
     if (call > ENDLESS) fuzz_fail("an operation never ends");
-    if (kernel.kill_at >= 0 && kernel.steps++ >= (uint32_t)kernel.kill_at) die();
+    step();
     if (kernel.fail_at < 0 || call != (uint32_t)kernel.fail_at) return false;
     kernel.failed = true;
-    errno = error;
+    errno = kernel.fail_error != 0 ? kernel.fail_error : error;
     return true;
 }
 
@@ -692,7 +700,7 @@ static void view_put(struct view *view, struct inode *inode) {
 int kernel_munmap(void *at, size_t bytes) {
     struct inode *inode = NULL;
     struct view *view = view_at(at, &inode);
-    (void)fails(EINVAL);
+    step();
     if (view == NULL || at != view->base || bytes != views_bytes(inode->store->capacity))
         fuzz_fail("what is not mapped is unmapped");
     view_put(view, inode);
@@ -732,7 +740,7 @@ static void fault(const unsigned char *address, size_t bytes) {
 
 void fuzz_hook(int access, const void *address, size_t bytes) {
     if (access == SHARED_PAUSE) return;
-    if (kernel.kill_at >= 0 && kernel.steps++ >= (uint32_t)kernel.kill_at) die();
+    step();
     if (kernel.meanwhile != NULL) kernel.meanwhile(access, address, bytes);
     if (any_truncated && address != NULL) fault(address, bytes);
 }
@@ -957,7 +965,10 @@ int kernel_sem_post(sem_t *sem) {
     return 0;
 }
 
-/* Who has locked which; the word is the actor plus 1. */
+/* Who has locked which; the first word is the actor plus 1, the second tells those that processes share. What nobody has
+ * formatted is a process's own, and each has one thread. */
+enum { SHARED_MUTEX = 0x5a5a };
+
 static struct {
     pthread_mutex_t *mutex;
     int actor;
@@ -966,8 +977,11 @@ static struct {
 int kernel_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr) {
     (void)attr;
     memset(mutex, 0, sizeof *mutex);
+    word_of(mutex)[1] = SHARED_MUTEX;
     return fails(ENOMEM) ? errno : 0;
 }
+
+static bool is_shared(pthread_mutex_t *mutex) { return word_of(mutex)[1] == SHARED_MUTEX; }
 
 static int mutex_take(pthread_mutex_t *mutex) {
     const int result = *word_of(mutex) == OWNER_DIED ? EOWNERDEAD : 0;
@@ -982,10 +996,11 @@ static int mutex_take(pthread_mutex_t *mutex) {
 }
 
 int kernel_mutex_lock(pthread_mutex_t *mutex) {
-    if (fails(ENOTRECOVERABLE)) return errno;
+    step();
+    if (!is_shared(mutex)) return 0;
     while (*word_of(mutex) != 0 && *word_of(mutex) != OWNER_DIED) {
         if (*word_of(mutex) < 0 || *word_of(mutex) > KERNEL_ACTORS) return EINVAL; /* as far as libc notices damage */
-        sleep_until(0);                                                           /* who holds it never comes back */
+        sleep_until(0);                                                            /* who holds it never comes back */
         if (kernel.sleeps > kernel.sleeps_allowed) return EDEADLK;
     }
     return mutex_take(mutex);
@@ -997,14 +1012,14 @@ int kernel_mutex_consistent(pthread_mutex_t *mutex) {
 }
 
 int kernel_mutex_unlock(pthread_mutex_t *mutex) {
-    (void)fails(EPERM);
+    step();
     for (int at = 0; at < MUTEXES; at++) {
         if (mutexes[at].mutex != mutex || mutexes[at].actor != kernel.actor) continue;
         mutexes[at].mutex = NULL;
         *word_of(mutex) = 0;
         return 0;
     }
-    return EPERM;
+    return is_shared(mutex) ? EPERM : 0;
 }
 
 int kernel_cond_init(pthread_cond_t *cond, const pthread_condattr_t *attr) {
@@ -1070,7 +1085,8 @@ void kernel_begin(int actor, int end) {
     kernel.actor = actor;
     kernel.end = end;
     kernel.steps = kernel.calls = kernel.sleeps = 0;
-    kernel.kill_at = kernel.fail_at = KERNEL_NEVER;
+    kernel.kill_at = kernel.act_at = kernel.fail_at = KERNEL_NEVER;
+    kernel.fail_error = 0;
     kernel.failed = false;
     alive[actor] = true;
 }
@@ -1089,12 +1105,11 @@ static void drop_views(int actor) {
     }
 }
 
-/* One that others share tells the next who takes it. */
+/* The next who takes one is told. */
 static void drop_mutexes(int actor) {
     for (int at = 0; at < MUTEXES; at++) {
-        struct inode *inode = NULL;
         if (mutexes[at].mutex == NULL || !is_of(mutexes[at].actor, actor)) continue;
-        *word_of(mutexes[at].mutex) = view_at(mutexes[at].mutex, &inode) != NULL ? OWNER_DIED : 0;
+        *word_of(mutexes[at].mutex) = OWNER_DIED;
         mutexes[at].mutex = NULL;
     }
 }
@@ -1116,7 +1131,8 @@ static struct inode *directory_new(void) {
 }
 
 void kernel_reset(void) {
-    const struct kernel blank = {.now_ns = INT64_C(1000000000000), .kill_at = KERNEL_NEVER, .fail_at = KERNEL_NEVER};
+    const struct kernel blank = {
+        .now_ns = INT64_C(1000000000000), .kill_at = KERNEL_NEVER, .act_at = KERNEL_NEVER, .fail_at = KERNEL_NEVER};
     kernel_kill(EVERYBODY);
     memset(alive, 0, sizeof alive);
     for (int at = 0; at < NAMES; at++)
@@ -1199,6 +1215,23 @@ void kernel_truncate(const char *name, size_t size) {
     memset(found->inode->store->flat + size, 0, found->inode->size - size);
     found->inode->size = size;
     found->inode->truncated = any_truncated = true;
+}
+
+void kernel_change_others(const char *path, enum kernel_change change) {
+    const struct name *spared = find_path(path);
+    for (struct name *name = names; name < names + NAMES; name++) {
+        if (name->directory == NULL || name == spared) continue;
+        struct inode *inode = name->inode;
+        if (change == CHANGE_OWNER) inode->user = KERNEL_STRANGER;
+        if (change == CHANGE_TYPE) inode->mode ^= S_IFIFO ^ S_IFREG;
+        if (change == CHANGE_SIZE) inode->size = 1;
+    }
+}
+
+void kernel_send_sigbus(void *address) {
+    siginfo_t info = {.si_signo = SIGBUS, .si_code = address == NULL ? SI_USER : BUS_ADRERR};
+    info.si_addr = address;
+    on_bus.sa_sigaction(SIGBUS, &info, NULL);
 }
 
 void kernel_fork_child(void) {

@@ -20,22 +20,25 @@
 enum { KERNEL_ACTORS = 16, KERNEL_NEVER = -1, KERNEL_USER = 1000, KERNEL_STRANGER = 1001, KERNEL_INPUT = 512 };
 
 extern struct kernel {
-    int actor;      /* who calls now; a number below KERNEL_ACTORS */
-    int end;        /* enum shmq_end that it maps, if it maps one */
-    int64_t now_ns; /* of the monotonic clock */
+    int actor;               /* who calls now; a number below KERNEL_ACTORS */
+    int end;                 /* enum shmq_end that it maps, if it maps one */
+    int64_t now_ns;          /* of the monotonic clock */
     uint32_t sleeps_allowed; /* of one operation: who sleeps once more is killed, or else stopped by a signal */
 
     /* Counted from kernel_begin: calls, and accesses to shared memory. */
     uint32_t steps, calls, sleeps;
     int32_t kill_at; /* the step that never returns */
-    int32_t fail_at; /* the call that fails */
+    int32_t act_at;  /* the step before which `asleep` acts, as if this process had been stopped there */
+    int32_t fail_at; /* the call that fails, */
+    int fail_error;  /* so; 0: as it is likely to */
     bool failed;     /* it was reached */
     jmp_buf *killed; /* where it goes on; NULL: nobody is killed */
 
     void (*asleep)(void); /* somebody sleeps: others act */
-    void (*meanwhile)(int access, const void *address, size_t bytes); /* before an access, of whoever is not that itself */
-    int stopped;   /* the signal that told a program to stop; 0 */
-    bool terminal; /* of streams */
+    void (*meanwhile)(int access, const void *address,
+                      size_t bytes); /* before an access, of whoever is not that itself */
+    int stopped;                     /* the signal that told a program to stop; 0 */
+    bool terminal;                   /* of streams */
 
     /* Standard input of whoever reads KERNEL_INPUT, and all that was written to the two after it. */
     const uint8_t *input;
@@ -70,6 +73,13 @@ unsigned char *kernel_bytes(const char *name, size_t *size);
 
 /* The object by that name is cut to so many bytes: who touches what is gone, gets SIGBUS. */
 void kernel_truncate(const char *name, size_t size);
+
+/* The object by any other name than this one becomes somebody else's; or another type; or of another size. */
+enum kernel_change { CHANGE_OWNER, CHANGE_TYPE, CHANGE_SIZE };
+void kernel_change_others(const char *name, enum kernel_change change);
+
+/* A SIGBUS that is no queue's: for this address, or sent by somebody (NULL). */
+void kernel_send_sigbus(void *address);
 
 /* What fork calls in the child, of whoever asked to be told. */
 void kernel_fork_child(void);

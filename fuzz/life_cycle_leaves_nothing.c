@@ -6,15 +6,38 @@
  *     1 byte   bit 0 in the current directory, not in /dev/shm; bit 1 mode 0666; bits 2-3 capacity 4096 << it
  *     then operations: a byte
  *       bits 0-3 what: see enum operation          bits 4-5 who: of 4 processes, the first two produce
- *       bit 6    it goes no further than a step: 1 byte follows; below 192 it dies there, else call 192 less fails
- *       bit 7    the next operation happens while this one waits, if it does */
+ *       bit 6    it goes no further than a step: 1 byte follows; below 192 it dies there, else call 192 less fails, as
+ *                1 byte more says: see ERRORS
+ *       bit 7    the next operation happens before the step that 1 byte says, and whenever this one waits
+ *     and of WRONG 1 byte, in which way: see wrong */
 #include "support.h"
 
 #include <fcntl.h>
 #include <string.h>
 
-enum { ACTORS = 4, NEWCOMERS = ACTORS, MAX_OPERATIONS = 100, SLEEPS = 400, PAGE = 4096 };
-enum operation { ATTACH, OPEN, CREATE, CLOSE, UNLINK, DIE, SEND, RECV, STAT, REPLACE, STALE, OPERATIONS };
+enum { ACTORS = 4, NEWCOMERS = ACTORS, BYSTANDER = ACTORS + 2, MAX_OPERATIONS = 100, SLEEPS = 400, PAGE = 4096 };
+enum operation {
+    ATTACH,
+    OPEN,
+    CREATE,
+    CLOSE,
+    UNLINK,
+    DIE,
+    SEND,
+    RECV,
+    STAT,
+    REPLACE,
+    STALE,
+    STOP,
+    GO_ON,
+    CHANGE,
+    WRONG,
+    OPERATIONS
+};
+
+/* What calls fail with; 0: as they are likely to. Not ENOENT, which no call on a descriptor says: it would be believed. */
+static const int ERRORS[] = {0,      ENOTDIR, EROFS,  EDQUOT, EFBIG, ETXTBSY, EISDIR,     ENXIO,
+                             ENODEV, ENOLCK,  ENOSYS, EAGAIN, EINTR, EACCES,  EOPNOTSUPP, EPERM};
 
 static struct scene {
     const char *name;
@@ -23,10 +46,12 @@ static struct scene {
     bool busy[ACTORS];
     int acting;
     bool calm;     /* nobody has died, failed, been unlinked or interfered with */
+    bool changed;  /* somebody has put something else in the place of doorbells */
     bool failed;   /* a call to the system has failed: what it was to remove may stay */
     bool foreign;  /* something else was put under the name */
     bool consumed; /* a consumer has come */
     int waiting;   /* messages */
+    int stopped;   /* a descriptor by which somebody who was stopped holds the life cycle; 0: none */
 } scene;
 
 static struct bytes input;
@@ -107,6 +132,56 @@ static void interfere(bool replaces) {
     scene.foreign = replaces;
 }
 
+/* Somebody is stopped in the middle of opening, or unlinking; or goes on. */
+static void stop_somebody(bool goes_on) {
+    const int actor = kernel.actor;
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LEASE_LIFE_CYCLE, .l_len = 1};
+    kernel.actor = BYSTANDER;
+    kernel.kill_at = kernel.fail_at = KERNEL_NEVER;
+    if (scene.stopped != 0) (void)kernel_close(scene.stopped);
+    scene.stopped = 0;
+    scene.calm = false;
+    const int object = goes_on ? -1 : kernel_openat(AT_FDCWD, scene.name[0] == '.' ? "./q" : "/dev/shm/q", O_RDWR);
+    if (object >= 0 && kernel_fcntl(object, F_OFD_SETLK, &lock) == 0)
+        scene.stopped = object;
+    else if (object >= 0)
+        (void)kernel_close(object);
+    kernel.actor = actor;
+}
+
+/* Arguments that cannot be right, wherever the name leads. */
+static void wrong(uint8_t how) {
+    static char long_name[5000];
+    static const char *const names[8] = {NULL, "q", "/", "/.", "/..", long_name, long_name + 4000, "/none/q"};
+    static const struct shmq_attr attrs[8] = {{.mode = 0640},
+                                              {.mode = 01666},
+                                              {.notify = 99},
+                                              {.capacity = SIZE_MAX},
+                                              {.flags = 16},
+                                              {.capacity = (size_t)1 << 40},
+                                              {.max_message = SIZE_MAX},
+                                              {.capacity = (size_t)1 << 34, .mode = 0660}};
+    shmq *q = NULL;
+    memset(long_name, 'x', sizeof long_name - 1);
+    long_name[0] = long_name[4000] = '/';
+    long_name[4990] = '/'; /* a directory that is too long; and a name */
+    const struct shmq_attr *attr = how >= 8 ? &attrs[how & 7] : NULL;
+    int result = shmq_open(&q, how < 8 ? names[how] : "/other", SHMQ_PRODUCER, O_CREAT, attr);
+    fuzz_assert(result != 0 && q == NULL, "what cannot be is refused, and *q is NULL");
+    fuzz_check_errno(result, "open");
+    if (how < 8) fuzz_assert(shmq_unlink(names[how]) != 0, "what cannot be is not unlinked");
+    result = how % 3 == 0   ? shmq_open(NULL, "/other", SHMQ_PRODUCER, O_CREAT, NULL)
+             : how % 3 == 1 ? shmq_open(&q, "/other", (enum shmq_end)7, O_CREAT, NULL)
+                            : shmq_open(&q, "/other", SHMQ_CONSUMER, how % 2 != 0 ? O_EXCL : O_TRUNC, NULL);
+    fuzz_assert(result != 0 && errno == EINVAL, "wrong arguments are EINVAL");
+}
+
+static void change(uint8_t how) {
+    kernel_change_others(scene.name[0] == '.' ? "./q" : "q", (enum kernel_change)(how % 3));
+    scene.calm = false;
+    scene.changed = scene.failed = true;
+}
+
 static void act(int actor, enum operation what) {
     switch (what) {
     case ATTACH:
@@ -124,7 +199,11 @@ static void act(int actor, enum operation what) {
     case RECV: pass(actor, true); break;
     case STAT: look_at_stat(actor); break;
     case REPLACE: interfere(true); break;
-    default: interfere(false); break;
+    case STALE: interfere(false); break;
+    case STOP: stop_somebody(false); break;
+    case GO_ON: stop_somebody(true); break;
+    case CHANGE: change(take_byte(&input)); break;
+    default: wrong(take_byte(&input) & 15); break;
     }
 }
 
@@ -132,20 +211,24 @@ static void step(bool nested);
 
 static void while_waiting(void) {
     const int waiting = scene.acting;
-    step(true);
+    if (input.left > 0) step(true);
     scene.acting = waiting;
 }
 
 static void step(bool nested) {
     const uint8_t byte = take_byte(&input), when = (byte & 0x40) != 0 ? take_byte(&input) : 0;
+    const uint8_t error = (byte & 0x40) != 0 && when >= 192 ? take_byte(&input) : 0;
+    const int32_t meanwhile = !nested && (byte & 0x80) != 0 ? take_byte(&input) : KERNEL_NEVER;
     const int actor = byte >> 4 & 3;
     if (scene.busy[actor]) return;
     kernel_begin(actor, side_of(actor));
     kernel.sleeps_allowed = SLEEPS;
     if (!nested && (byte & 0x40) != 0 && when < 192) kernel.kill_at = when;
     if (!nested && (byte & 0x40) != 0 && when >= 192) kernel.fail_at = when - 192;
+    kernel.fail_error = ERRORS[error % (sizeof ERRORS / sizeof ERRORS[0])];
+    kernel.act_at = meanwhile;
     kernel.killed = nested ? NULL : &killed;
-    kernel.asleep = !nested && (byte & 0x80) != 0 ? while_waiting : NULL;
+    kernel.asleep = meanwhile >= 0 ? while_waiting : NULL;
     scene.acting = actor;
     scene.busy[actor] = true;
     act(actor, (byte & 15) % OPERATIONS);
@@ -173,7 +256,8 @@ static void newcomers_work(void) {
     shmq *consumer = NULL, *producer = NULL;
     const struct shmq_attr attr = {.mode = 0666, .capacity = PAGE, .notify = scene.attr.notify};
     kernel_begin(NEWCOMERS + 1, SHMQ_CONSUMER);
-    fuzz_assert(shmq_open(&consumer, scene.name, SHMQ_CONSUMER, O_CREAT, &attr) == 0, "a newcomer can attach or create");
+    fuzz_assert(shmq_open(&consumer, scene.name, SHMQ_CONSUMER, O_CREAT, &attr) == 0,
+                "a newcomer can attach or create");
     kernel_begin(NEWCOMERS, SHMQ_PRODUCER);
     fuzz_assert(shmq_open(&producer, scene.name, SHMQ_PRODUCER, 0, &attr) == 0, "and another one");
     while (shmq_recv(consumer, message, sizeof message, 0) >= 0)
@@ -194,9 +278,11 @@ static void wind_up(bool all_die) {
         close_end(actor);
     }
     fuzz_forget_others(NULL, 0);
+    stop_somebody(true);
     fuzz_assert(kernel_held() == 0, "no descriptor, mapping or lock is left");
     check_name();
     if (scene.foreign) interfere(false);
+    if (scene.changed) return; /* whoever puts his own in the place of doorbells keeps others away */
     newcomers_work();
     kernel_begin(0, 0);
     const int result = shmq_unlink(scene.name);
@@ -223,6 +309,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             bury(scene.acting);
     }
     kernel.killed = NULL;
+    kernel.asleep = NULL;
     wind_up(size % 2 == 0);
     return 0;
 }

@@ -80,7 +80,8 @@ static int take_arguments(char *argv[ARGUMENTS + 2], const char *program) {
 
 static void check_status(unsigned which, int status) {
     const int most = which == 2 ? STATUS_USAGE : STATUS_DAMAGE;
-    const bool stopped = status == STATUS_SIGNAL + SIGINT || status == STATUS_SIGNAL + SIGPIPE || status == STATUS_SIGNAL;
+    const bool stopped =
+        status == STATUS_SIGNAL + SIGINT || status == STATUS_SIGNAL + SIGPIPE || status == STATUS_SIGNAL;
     if ((status < 0 || status > most) && !stopped) fuzz_fail("exit status %d is not in the manual", status);
     if (stopped && kernel.stopped == 0 && !kernel.failed) fuzz_fail("exit status %d without a signal", status);
 }

@@ -68,7 +68,8 @@ static void check_bytes(const unsigned char *message, size_t length) {
     fuzz_assert(model.first < model.next, "what is received was sent");
     fuzz_assert(length == model.length[model.first % QUEUE], "a message has the length that was sent, in order");
     for (size_t at = 0; at < length; at++)
-        fuzz_assert(message[at] == (unsigned char)(model.stamp[model.first % QUEUE] + at), "a message has the bytes that were sent");
+        fuzz_assert(message[at] == (unsigned char)(model.stamp[model.first % QUEUE] + at),
+                    "a message has the bytes that were sent");
 }
 
 static void push(size_t length, uint8_t stamp) {
@@ -119,8 +120,7 @@ static void begin_life(struct end *end) {
     end->gone = 0;
     for (int slot = 0; end->side == SHMQ_PRODUCER && slot < ENDS; slot++)
         for (int at = 0; at < ENDS; at++)
-            if (model.end[SHMQ_CONSUMER][at].q != NULL &&
-                model.end[SHMQ_CONSUMER][at].q->region.slot == (unsigned)slot)
+            if (model.end[SHMQ_CONSUMER][at].q != NULL && model.end[SHMQ_CONSUMER][at].q->region.slot == (unsigned)slot)
                 end->old_life[slot] = 0;
 }
 
@@ -169,12 +169,12 @@ static void send_one(struct end *end, size_t length, int timeout_ms) {
     static unsigned char messages[ENDS][STAGE_LARGEST];
     unsigned char *message = messages[end->index];
     const uint8_t stamp = fill(message, length <= model.max_message ? length : 0);
-    const int result = shmq_send(end->q, message, length, timeout_ms);
+    const int result = shmq_send(end->q, length == 0 ? NULL : message, length, timeout_ms);
     const int error = errno;
     const bool fits = unused() >= record_bytes(length);
-    const int wanted = end->bytes_held != 0          ? EBUSY
+    const int wanted = end->bytes_held != 0         ? EBUSY
                        : length > model.max_message ? EMSGSIZE
-                                                     : why_not(end, fits, timeout_ms);
+                                                    : why_not(end, fits, timeout_ms);
     errno = error;
     expect(end, "send", result, wanted);
     if (result == 0) push(length, stamp);
@@ -209,7 +209,7 @@ static void recv_one(struct end *end, bool too_small, int timeout_ms) {
     const uint64_t first = model.first;
     size_t length = model.first < model.next ? model.length[first % QUEUE] : 0;
     const size_t size = !too_small ? sizeof buffer : length > 0 ? length - 1 : 0;
-    const ssize_t result = shmq_recv(end->q, buffer, size, timeout_ms);
+    const ssize_t result = shmq_recv(end->q, size == 0 ? NULL : buffer, size, timeout_ms);
     const int error = errno;
     length = model.first < model.next ? model.length[model.first % QUEUE] : 0;
     int wanted = why_not(end, model.first < model.next, timeout_ms);
@@ -329,8 +329,10 @@ static void fork_here(void) {
 /* Arguments that are wrong whatever the queue is like. */
 static void wrong(const struct end *end) {
     const bool produces = end->side == SHMQ_PRODUCER;
-    expect(end, "the other side's call", produces ? (int)shmq_recv(end->q, &model, 1, 0) : shmq_drain(end->q, 0), EINVAL);
-    expect(end, "a time-out of -2", produces ? shmq_send(end->q, "", 0, -2) : (shmq_peek(end->q, NULL, -2), -1), EINVAL);
+    expect(end, "the other side's call", produces ? (int)shmq_recv(end->q, &model, 1, 0) : shmq_drain(end->q, 0),
+           EINVAL);
+    expect(end, "a time-out of -2", produces ? shmq_send(end->q, "", 0, -2) : (shmq_peek(end->q, NULL, -2), -1),
+           EINVAL);
     expect(end, "nothing to send from", produces ? shmq_send(end->q, NULL, 1, 0) : -1, EINVAL);
     expect(end, "nowhere to receive to", produces ? -1 : (int)shmq_recv(end->q, NULL, 1, 0), EINVAL);
     expect(end, "nowhere to put it", shmq_stat(end->q, NULL), EINVAL);
@@ -423,7 +425,8 @@ static void set_up(void) {
     memset(&model, 0, sizeof model);
     model.capacity = capacity;
     model.before = (flags & SHMQ_CHECKSUM) != 0 ? 16 : 8;
-    model.max_message = max_message == 0 || max_message > capacity - model.before ? capacity - model.before : max_message;
+    model.max_message =
+        max_message == 0 || max_message > capacity - model.before ? capacity - model.before : max_message;
     model.head = model.tail = start;
     model.many[SHMQ_PRODUCER] = (flags & SHMQ_MANY_PRODUCERS) != 0;
     model.many[SHMQ_CONSUMER] = (flags & SHMQ_MANY_CONSUMERS) != 0;
@@ -464,6 +467,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             kill_sleeper();
     }
     kernel.killed = NULL;
+    kernel.asleep = NULL;
     wind_up();
     return 0;
 }

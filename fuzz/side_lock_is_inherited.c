@@ -123,7 +123,8 @@ static void hold(struct end *end, int timeout_ms) {
     size_t length = 0;
     const bool produces = end->side == SHMQ_PRODUCER;
     end->held = produces ? NULL : end->held;
-    uint64_t *held = produces ? shmq_reserve(end->q, 8, timeout_ms) : (void *)(uintptr_t)shmq_peek(end->q, &length, timeout_ms);
+    uint64_t *held =
+        produces ? shmq_reserve(end->q, 8, timeout_ms) : (void *)(uintptr_t)shmq_peek(end->q, &length, timeout_ms);
     if (held == NULL) return expect_out_of_turn(end, errno, produces ? may_lack_room() : perhaps_empty());
     end->held = held;
     if (!produces) check_number(*held);
@@ -271,6 +272,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         fuzz_forget_others(known, 2 * ENDS);
     }
     kernel.killed = NULL;
+    kernel.asleep = NULL;
     wind_up();
     return 0;
 }

@@ -210,9 +210,7 @@ shmq *stage_open(struct stage *stage, enum shmq_end end) {
     return NULL;
 }
 
-void stage_allow_all(const struct stage *stage) {
-    fuzz_allow(stage->region.ring, 2 * stage->region.header.capacity);
-}
+void stage_allow_all(const struct stage *stage) { fuzz_allow(stage->region.ring, 2 * stage->region.header.capacity); }
 
 void stage_allow(const struct stage *stage, uint64_t from, uint64_t used) {
     const uint64_t capacity = stage->region.header.capacity, start = from & (capacity - 1);

@@ -80,7 +80,8 @@ struct stage {
 };
 
 /* `start`: where both cursors begin. max_message 0: the most. */
-void stage_set(struct stage *stage, size_t capacity, size_t max_message, unsigned notify, unsigned flags, uint64_t start);
+void stage_set(struct stage *stage, size_t capacity, size_t max_message, unsigned notify, unsigned flags,
+               uint64_t start);
 
 /* A new end, of kernel.actor; takes the first free slot. NULL with errno, as shmq_open. */
 shmq *stage_open(struct stage *stage, enum shmq_end end);
