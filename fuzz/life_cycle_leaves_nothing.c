@@ -97,6 +97,7 @@ static void close_end(int actor) {
     if (!scene.calm || kernel.failed || (scene.attr.flags & SHMQ_EPHEMERAL) == 0) return;
     if (scene.waiting == 0 && scene.consumed)
         fuzz_assert(kernel_names() == 0, "the last end of an ephemeral queue that is drained unlinks it");
+    if (scene.waiting > 0) fuzz_assert(kernel_names() > 0, "what was not received stays for whoever comes next");
     if (scene.waiting == 0) scene.consumed = false;
 }
 
