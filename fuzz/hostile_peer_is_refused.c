@@ -1,17 +1,19 @@
 /* Nothing that another process can write is believed: a hostile one rewrites any word of the region, between operations
- * and before any access in the middle of one. Then no end touches anything outside the ring or is given a message longer
- * than the longest; who was told EBADMSG is told so ever after; no time-out is overrun; and with checksums, whatever is
- * received was sent, at that very position. (Hostile writes into the ring are never right by chance: what they write there
- * is mixed first. Of named and cond nothing is promised.)
+ * and before any access in the middle of one. Then no end touches anything outside the ring or is given a message
+ * longer than the longest; who was told EBADMSG is told so ever after; no time-out is overrun; and with checksums,
+ * whatever is received was sent, at that very position. (Hostile writes into the ring are never right by chance: what
+ * they write there is mixed first. Of named and cond nothing is promised.)
  *
  *     1 byte   bits 0-2 the notifier, of those that do not trust; bit 3 an object of the kernel's, opened by name, that
  *              can be truncated, else a stage of any capacity
  *     1 byte   flags, as in shmq.h                         1 byte   capacity: 16 << (it % 9); objects 4096 << (it % 2)
  *     number   where the cursors of a stage begin, in words of 8 bytes before 2^64
  *     then operations: a byte
- *       bits 0-3 what: see enum operation   bit 4 which end   bit 5 after the first, the time-out of what waits is 60 ms
- *       bits 6-7 how many strikes come with it, which follow first; of each
- *         1 byte when: before access number so    1 byte where: see strike_at    1 byte how: see worth    number */
+ *       bits 0-3 what: see enum operation   bit 4 which end   bit 5 after the first, the time-out of what waits is 60
+ *       ms bits 6-7 how many strikes come with it, which follow first; of each
+ *         1 byte when: before access number so    1 byte where: see strike_at    1 byte how: see worth    number
+ *
+ * It stays below a tenth of the speed of an empty target for what queue_matches_model.c says. */
 #include "support.h"
 
 #include <fcntl.h>

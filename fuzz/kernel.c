@@ -965,8 +965,8 @@ int kernel_sem_post(sem_t *sem) {
     return 0;
 }
 
-/* Who has locked which; the first word is the actor plus 1, the second tells those that processes share. What nobody has
- * formatted is a process's own, and each has one thread. */
+/* Who has locked which; the first word is the actor plus 1, the second tells those that processes share. What nobody
+ * has formatted is a process's own, and each has one thread. */
 enum { SHARED_MUTEX = 0x5a5a };
 
 static struct {

@@ -3,11 +3,11 @@
  * nanoseconds, nothing is left on the machine, and what happens follows from the bytes alone.
  *
  * It does what Linux does where the core can tell, and no more: a lock of an open file description goes with its
- * descriptor; a mapping goes on when its name is gone; a process that is killed leaves what it has stored, and nothing else.
- * Nobody sleeps: who would, lets `asleep` act, and then its time is up.
+ * descriptor; a mapping goes on when its name is gone; a process that is killed leaves what it has stored, and nothing
+ * else. Nobody sleeps: who would, lets `asleep` act, and then its time is up.
  *
- * Objects are memory of the real kernel's, mapped once for all runs: each end gets a view of its own, with the ring twice
- * in a row, read-only where the core may not write, and pages that nobody may touch around it. */
+ * Objects are memory of the real kernel's, mapped once for all runs: each end gets a view of its own, with the ring
+ * twice in a row, read-only where the core may not write, and pages that nobody may touch around it. */
 #ifndef FUZZ_KERNEL_H
 #define FUZZ_KERNEL_H
 

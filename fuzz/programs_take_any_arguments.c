@@ -1,16 +1,16 @@
-/* producer, consumer and shmqctl take any arguments and any standard input, whatever stands under the names that they are
- * given: they end, with an exit status of their manual, and leave nothing open. Their waits are a signal's to end.
+/* producer, consumer and shmqctl take any arguments and any standard input, whatever stands under the names that they
+ * are given: they end, with an exit status of their manual, and leave nothing open. Their waits are a signal's to end.
  *
- *     1 byte   bits 0-1 which program; bit 2 its streams are a terminal; bits 3-4 the queue /shmq is there, and so is its
- *              other end: 0 neither, 1 messages were left in it, 2 with a consumer, 3 a producer; bit 5 it has checksums
- *              and many ends; bit 6 its words are struck first; bit 7 a call to the system fails
+ *     1 byte   bits 0-1 which program; bit 2 its streams are a terminal; bits 3-4 the queue /shmq is there, and so is
+ *              its other end: 0 neither, 1 messages were left in it, 2 with a consumer, 3 a producer; bit 5 it has
+ *              checksums and many ends; bit 6 its words are struck first; bit 7 a call to the system fails
  *     1 byte   the notifier, modulo 7
  *     of bit 6: 1 byte which page, 1 byte which word, number; of bit 7: 1 byte which call
  *     1 byte   how many arguments; each ends with a zero
  *     the rest is standard input
  *
- * A tenth of the speed of an empty target cannot be had: a producer's buffer for lines alone is 128 KiB that a sanitizer
- * marks twice. */
+ * A tenth of the speed of an empty target cannot be had: a producer's buffer for lines alone is 128 KiB that a
+ * sanitizer marks twice. */
 #include "support.h"
 
 #include <fcntl.h>

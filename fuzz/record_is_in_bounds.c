@@ -2,10 +2,10 @@
  * boundary, it says that the record makes no sense or gives one that lies whole within what is published.
  *
  *     1 byte   capacity: 16 << (it % 9)
- *     1 byte   bit 0 checksums; bit 1 a writer's record as it should be; bit 2 it goes on from where it is, again and again
+ *     1 byte   bit 0 checksums; bits 3 and 4: below
  *     number   max_message less 1 (modulo what fits); numbers as take_number() in support.h reads them
  *     number   salt
- *     number   where the reader stands; bit 3 of the second byte: less 8 of it before 2^64; bit 4: before 2^32
+ *     number   where the reader stands; with bit 3 so many words of 8 bytes before 2^64, with bit 4 before 2^32
  *     number   what the writer's cursor says beyond that
  *     then for each record: 1 byte how it is made, and what that needs:
  *       0 a number as length, the right tag   1 a word as header   2 a number that is added to the right header

@@ -1,6 +1,7 @@
-/* Put before every source of the core and of the programs as fuzz targets compile them (-include): each access to shared
- * memory goes by fuzz_hook, and each call to the system goes to the kernel of kernel.c, which lives in this process's
- * memory. libc's functions that ask no system stay as they are. In parentheses a name means libc's own: (mmap)(…). */
+/* Put before every source of the core and of the programs as fuzz targets compile them (-include): each access to
+ * shared memory goes by fuzz_hook, and each call to the system goes to the kernel of kernel.c, which lives in this
+ * process's memory. libc's functions that ask no system stay as they are. In parentheses a name means libc's own:
+  * (mmap)(…). */
 #ifndef FUZZ_SEAM_H
 #define FUZZ_SEAM_H
 #ifndef _GNU_SOURCE

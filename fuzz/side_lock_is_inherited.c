@@ -6,7 +6,10 @@
  *     then operations: a byte
  *       bits 0-2 what: see enum operation   bits 3-4 which of 4 ends   bit 5 of the consumers' side
  *       bit 6 it dies at the step that the next byte says, if it gets there; steps are calls and accesses
- *       bit 7 with 500 ms to wait, and the next operation happens while it sleeps, if it does */
+ *       bit 7 with 500 ms to wait, and the next operation happens while it sleeps, if it does
+ *
+ * It stays below a tenth of the speed of an empty target for what queue_matches_model.c says; and who is to die needs a
+ * setjmp, at which a sanitizer cleans the stack. */
 #include "support.h"
 
 #include <string.h>

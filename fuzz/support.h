@@ -71,8 +71,8 @@ void fuzz_allow(const void *at, size_t bytes);
 
 enum { STAGE_LARGEST = 8192 }; /* bytes of a ring */
 
-/* A queue in this process's memory, with leases and doorbells of the kernel's. What its ring's 2 x capacity bytes do not
- * hold, nobody may touch; a sanitizer sees it, and behind the ring the processor. */
+/* A queue in this process's memory, with leases and doorbells of the kernel's. What its ring's 2 x capacity bytes do
+ * not hold, nobody may touch; a sanitizer sees it, and behind the ring the processor. */
 struct stage {
     struct region region; /* for all ends; its object is the stage's own description */
     int object;
