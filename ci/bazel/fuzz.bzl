@@ -6,7 +6,8 @@
         X_afl              the same with AFL++
         X_corpus, X_dict   the files that these start from
         X_canary_ENGINE    test: the engine finds a fault that is planted in the core, and that the corpus misses
-        X_coverage         the replay once more, to count what it reaches
+        X_coverage         the replay once more, for fuzz/coverage.py
+    fuzz_suite     of all targets of a package: the test of what their corpora reach, and all canaries
     fuzz_core      the library once more, of its sources: with a seam in it, and where canaries can plant a fault
 
 An engine needs nothing of the sources but its flags: ENGINES. To add one, add its entry and say in fuzz/run.py how it is
@@ -343,3 +344,29 @@ def cc_fuzz_test(
     )
     if canary:
         _canary(name, canary)
+
+def fuzz_suite():
+    """`coverage_test` and `canaries` of all the targets above it in the BUILD file."""
+    names = native.existing_rules().keys()
+    binaries = sorted([name for name in names if name.endswith("_coverage")])
+    native.test_suite(
+        name = "canaries",
+        tags = ["manual"],  # or //... would take those that it leaves out from here
+        tests = sorted([name for name in names if "_canary_" in name and not name.endswith("_run")]),
+    )
+    shmq_sh_test(
+        name = "coverage_test",
+        size = "medium",
+        srcs = ["//tests/support:python_test.sh"],
+        args = ["$(rootpath coverage.py)"] + ["$(rootpath %s)" % binary for binary in binaries],
+        data = binaries + [name for name in names if name.endswith("_corpus")] + [
+            "coverage.py",
+            "uncovered.txt",
+            "//src:sources",
+        ],
+        sanitizers = [],  # built as nothing else is
+        tags = [
+            "clang",
+            "manual",  # until every target has its corpus
+        ],
+    )
