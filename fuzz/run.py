@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 
+ENDED_WELL = (0, 72, 128 + signal.SIGINT, -signal.SIGINT)  # libFuzzer that is interrupted ends with 72
 CRASHES = {"libfuzzer": "crashes/*", "afl": "afl/default/[ch]*s/id:*"}  # AFL++ has crashes/ and hangs/
 
 
@@ -107,9 +108,9 @@ def main():
     found = sorted(findings(arguments) - before)
     for path in found:
         print(f"found, look at it with: bazel run //fuzz:{arguments.name}_asan -- {shlex.quote(path)}")
-    if not found and status not in (0, 128 + signal.SIGINT, -signal.SIGINT):
+    if not found and status not in ENDED_WELL:
         print(f"{command[0]} ended with status {status} and found nothing: see above")
-    return 1 if found or status not in (0, 128 + signal.SIGINT, -signal.SIGINT) else 0
+    return 0 if not found and status in ENDED_WELL else 1
 
 
 if __name__ == "__main__":
