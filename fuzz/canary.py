@@ -8,6 +8,7 @@ import argparse
 import glob
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -31,7 +32,7 @@ def fuzz(arguments, results, *options):
         env=os.environ | {"AFL_BENCH_UNTIL_CRASH": "1"},
         check=False,
     )
-    found = re.findall(r"^found, look at it with: .* -- '?([^'\n]+)", done.stdout, re.MULTILINE)
+    found = re.findall(r"^found: .* '?(/[^'\n]+)", done.stdout, re.MULTILINE)
     if done.returncode != (1 if found else 0):
         fail(f"the engine ended with status {done.returncode}", done.stdout)
     return found, done.stdout
@@ -73,7 +74,9 @@ def main():
         print(f"ok     {arguments.engine} finds it, after {executions(results, output)} executions and {seconds:.1f} s")
         done = subprocess.run([arguments.sane, *found], capture_output=True, text=True, errors="replace", check=False)
         if done.returncode != 0:
-            fail("what it found fails without the fault too: the tree itself has one", done.stdout + done.stderr)
+            for path in found:
+                shutil.copy(path, os.environ.get("TEST_UNDECLARED_OUTPUTS_DIR", "."))
+            fail("what it found fails without the fault too: the tree itself has one; kept in test.outputs", done.stdout + done.stderr)
         print("ok     what it found is harmless without the fault")
 
 

@@ -7,6 +7,7 @@
  * whatever one ends with, a crash, a sanitizer's report, a leak or a hang, the last line is the command that repeats it. */
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "operations.h"
 
 enum { PATIENCE_S = 60 }; /* for one file, under any tool */
 
@@ -63,9 +65,7 @@ static void replay_all(int argc, char **argv, volatile int *at) {
     if (LLVMFuzzerInitialize != NULL) LLVMFuzzerInitialize(&argc, &argv);
     for (*at = 1; *at < argc; ++*at)
         replay(argv[*at]);
-    printf("files: %d", argc - 1);
-    if (&fuzz_operations != NULL) printf(", operations: %" PRIu64, fuzz_operations);
-    printf("\n");
+    printf("files: %d, operations: %" PRIu64 "\n", argc - 1, operations_done());
 }
 
 static void tell_end(int status) {
@@ -81,10 +81,11 @@ static void tell_end(int status) {
 
 /* As one types it: the sanitizers' variants are started by a script beside the plain program. */
 static void tell_command(const char *program, const char *file) {
-    const char *tool = getenv("SHMQ_TEST_VARIANT");
-    const char *name = strrchr(program, '/');
-    fprintf(stderr, "to reproduce: bazel build //fuzz:all && bazel-bin/fuzz/%s%s%s %s\n",
-            name == NULL ? program : name + 1, tool == NULL ? "" : "_", tool == NULL ? "" : tool, file);
+    const char *tool = getenv("SHMQ_TEST_VARIANT"), *slash = strrchr(program, '/');
+    char name[NAME_MAX + 1];
+    snprintf(name, sizeof name, "%s%s%s", slash == NULL ? program : slash + 1, tool == NULL ? "" : "_",
+             tool == NULL ? "" : tool);
+    fprintf(stderr, "to reproduce: bazel build //fuzz:%s && bazel-bin/fuzz/%s %s\n", name, name, file);
 }
 
 int main(int argc, char **argv) {

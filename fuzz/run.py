@@ -107,7 +107,8 @@ def main():
         status = run(command)
     found = sorted(findings(arguments) - before)
     for path in found:
-        print(f"found, look at it with: bazel run //fuzz:{arguments.name}_asan -- {shlex.quote(path)}")
+        name = f"{arguments.name}_asan"
+        print(f"found: bazel build //fuzz:{name} && bazel-bin/fuzz/{name} {shlex.quote(path)}")
     if not found and status not in ENDED_WELL:
         print(f"{command[0]} ended with status {status} and found nothing: see above")
     return 0 if not found and status in ENDED_WELL else 1

@@ -36,7 +36,7 @@ def build(config, targets):
 
 
 def measure(name, seconds):
-    """(executions per second, operations per second or None)"""
+    """(executions per second, operations per second; 0 if nobody counted: AFL++ kills its targets)"""
     with tempfile.TemporaryDirectory() as results:
         operations = os.path.join(results, "operations")
         command = [f"bazel-bin/fuzz/{name}_run", f"--seconds={seconds}", "--random=1", f"--results={results}"]
@@ -57,7 +57,7 @@ def measure(name, seconds):
         if done.returncode != 0 or not counts:
             raise Failure(f"{name} was not measured:\n{done.stdout[-2000:]}")
         total = read(operations)
-    return int(counts[-1]) / elapsed, int(total) / elapsed if total else None
+    return int(counts[-1]) / elapsed, int(total or 0) / elapsed
 
 
 def body(given):
@@ -79,7 +79,7 @@ def body(given):
         executions, operations = measure(name, arguments.seconds)
         nothing = nothing or executions
         share = executions / nothing
-        told = "-" if operations is None else f"{operations:,.0f}"
+        told = f"{operations:,.0f}" if operations else "-"
         slow = f"  below {AIM}" if share < AIM else ""
         print(f"{name:32}{executions:14,.0f}{share:10.2f}{told:>14}{slow}", flush=True)
 

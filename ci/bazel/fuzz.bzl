@@ -270,7 +270,7 @@ def cc_fuzz_test(
     something is kept in regressions/NAME.
 
     Args:
-      name: the target; reproduce a finding with `bazel run //fuzz:NAME_asan -- FILE`.
+      name: the target; look at a finding with `bazel-bin/fuzz/NAME_asan FILE`.
       srcs: C sources; one of them has LLVMFuzzerTestOneInput and, if need be, LLVMFuzzerInitialize.
       canary: a fault that the corpus does not find, and an engine does, as {"file": "ring.c", "find": text, "replace":
         text}. With "quick": True its tests are part of //..., else of //fuzz:canaries only. "runs" is what libFuzzer may
