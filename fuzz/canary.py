@@ -76,7 +76,8 @@ def main():
         if done.returncode != 0:
             for path in found:
                 shutil.copy(path, os.environ.get("TEST_UNDECLARED_OUTPUTS_DIR", "."))
-            fail("what it found fails without the fault too: the tree itself has one; kept in test.outputs", done.stdout + done.stderr)
+            reason = "what it found fails without the fault too, so the tree has one of its own; it is in test.outputs"
+            fail(reason, done.stdout + done.stderr)
         print("ok     what it found is harmless without the fault")
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How much of the core do the corpora of all fuzz targets reach? Replays them, and counts lines and branches of src/*.c.
+"""How much of the core do the corpora of all fuzz targets reach? Replays them, counts lines and branches of src/*.c.
 
 Lines that no input can reach stand in fuzz/uncovered.txt, with the reason, and do not count; one that is reached now
 must go from there. Fails below the limits, or for such a line.

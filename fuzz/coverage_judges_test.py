@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""coverage.py fails when too little is reached, for a line that is excused without need, and for a list that is wrong."""
+"""coverage.py fails when too little is reached, for a line that is excused without need, and for a wrong list."""
 
 import contextlib
 import io

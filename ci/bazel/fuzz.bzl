@@ -2,7 +2,7 @@
 
     cc_fuzz_test   target X, and with it, named as rules_fuzzing names them:
         X                  test: replays the corpus and the regressions, without an engine; X_asan, X_msan likewise
-        X_run              `bazel run` fuzzes it, with the engine and sanitizer of --config (see .bazelrc), or libFuzzer
+        X_run              `bazel run` fuzzes it, with libFuzzer, or the engine and sanitizer of --config (see .bazelrc)
         X_afl              the same with AFL++
         X_corpus, X_dict   the files that these start from
         X_canary_ENGINE    test: the engine finds a fault that is planted in the core, and that the corpus misses
@@ -10,12 +10,21 @@
     fuzz_suite     of all targets of a package: the test of what their corpora reach, and all canaries
     fuzz_core      the library once more, of its sources: with a seam in it, and where canaries can plant a fault
 
-An engine needs nothing of the sources but its flags: ENGINES. To add one, add its entry and say in fuzz/run.py how it is
-started.
+An engine needs nothing of the sources but its flags: ENGINES. To add one, add its entry and say in fuzz/run.py how it
+is started.
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_library")
-load(":defs.bzl", "COPTS", "LIBRARY_LINKOPTS", "VARIANTS", "shmq_cc_binary", "shmq_cc_library", "shmq_cc_test", "shmq_sh_test")
+load(
+    ":defs.bzl",
+    "COPTS",
+    "LIBRARY_LINKOPTS",
+    "VARIANTS",
+    "shmq_cc_binary",
+    "shmq_cc_library",
+    "shmq_cc_test",
+    "shmq_sh_test",
+)
 load(":settings.bzl", "Setting")
 
 # Debian's afl++ has these parts of its persistent mode there; its own compilers are of another clang than ours.
@@ -227,7 +236,7 @@ def _canary(name, canary):
             engine = engine,
             sanitizer = "asan",
             seeds = [name + "_corpus"],
-            tags = ["clang"],
+            tags = ["manual"],  # its test builds it
             target = name,
         )
         shmq_sh_test(
@@ -273,8 +282,8 @@ def cc_fuzz_test(
       name: the target; look at a finding with `bazel-bin/fuzz/NAME_asan FILE`.
       srcs: C sources; one of them has LLVMFuzzerTestOneInput and, if need be, LLVMFuzzerInitialize.
       canary: a fault that the corpus does not find, and an engine does, as {"file": "ring.c", "find": text, "replace":
-        text}. With "quick": True its tests are part of //..., else of //fuzz:canaries only. "runs" is what libFuzzer may
-        need, "seconds" what AFL++ may.
+        text}. With "quick": True its tests are part of //..., else of //fuzz:canaries only. "runs" is what libFuzzer
+        may need, "seconds" what AFL++ may.
       deps: libraries, with a fuzz_core() below them.
       seam: a header that is put before the sources, as before those of the core.
       dicts: dictionaries in the form of libFuzzer and AFL++.
