@@ -34,6 +34,7 @@ def parse():
     # What the launcher fills in.
     for option in ("--runfiles", "--name", "--binary", "--dict"):
         parser.add_argument(option, required=True, help=argparse.SUPPRESS)
+    parser.add_argument("--max-length", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--engine", choices=sorted(CRASHES), required=True, help=argparse.SUPPRESS)
     parser.add_argument("--seed-file", action="append", default=[], help=argparse.SUPPRESS)
     return parser.parse_known_args()
@@ -45,6 +46,7 @@ def libfuzzer(arguments, binary, dictionary, seeds, more):
     for folder in (found, os.path.join(arguments.results, "crashes")):
         os.makedirs(folder, exist_ok=True)
     command = [binary, f"-artifact_prefix={arguments.results}/crashes/", "-timeout=10", "-print_final_stats=1"]
+    command += [f"-max_len={arguments.max_length}"]
     command += [f"-dict={dictionary}"] if dictionary else []
     command += [f"-max_total_time={arguments.seconds}"] if arguments.seconds else []
     command += [f"-runs={arguments.runs}"] if arguments.runs is not None else []
@@ -56,7 +58,7 @@ def afl(arguments, binary, dictionary, seeds, more):
     """The engine's command; AFL_AUTORESUME makes it go on with what it has."""
     if shutil.which("afl-fuzz") is None:
         sys.exit("needs afl-fuzz: ci/setup installs it")
-    command = ["afl-fuzz", "-i", seeds, "-o", os.path.join(arguments.results, "afl")]
+    command = ["afl-fuzz", "-i", seeds, "-o", os.path.join(arguments.results, "afl"), "-G", arguments.max_length]
     command += ["-x", dictionary] if dictionary else []
     command += ["-V", str(arguments.seconds)] if arguments.seconds else []
     command += ["-s", str(arguments.random)] if arguments.random else []
