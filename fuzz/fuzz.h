@@ -9,4 +9,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 __attribute__((weak)) int LLVMFuzzerInitialize(int *argc, char ***argv);
 
+/* Optional: a number that tells what the last input made happen. It must be the same whatever ran before. */
+__attribute__((weak)) uint64_t fuzz_outcome(void);
+
 #endif

@@ -98,6 +98,15 @@ static void view_map(const struct store *store, struct view *view, int end) {
     map_real(base + ring + store->capacity, store->capacity, ring_protection, store->memory, ring);
 }
 
+/* Zeros again, all of it, and not before it is needed: whoever wrote there by mistake meanwhile is not heard of. */
+static void clear(const struct store *store, size_t bytes) {
+    enum { MUCH = 128 << 10 }; /* of which most was never touched: the real kernel knows what was */
+    if (bytes < MUCH)
+        memset(store->flat, 0, bytes);
+    else if ((fallocate)(store->memory, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)bytes) != 0)
+        fuzz_fail("fallocate: %m");
+}
+
 static struct store *store_new(size_t size) {
     size_t capacity = PAGE;
     struct store *store = stores;
@@ -106,25 +115,18 @@ static struct store *store_new(size_t size) {
     while (store < stores + STORES && store->capacity != 0 && (store->used || store->capacity != capacity))
         store++;
     if (store == stores + STORES) fuzz_fail("this kernel has no room for so many objects");
+    const size_t bytes = PAGE_RING * (size_t)PAGE + capacity;
     if (store->capacity == 0) {
-        const size_t bytes = PAGE_RING * (size_t)PAGE + capacity;
         store->capacity = capacity;
         store->memory = memfd_create("fuzz", MFD_CLOEXEC);
         if (store->memory < 0 || ftruncate(store->memory, (off_t)bytes) != 0) fuzz_fail("memfd_create: %m");
         store->flat = (mmap)(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, store->memory, 0);
         if (store->flat == MAP_FAILED) fuzz_fail("mmap: %m");
+    } else {
+        clear(store, bytes);
     }
     store->used = true;
     return store;
-}
-
-/* Zeros again: all that a run may have touched. */
-static void store_free(struct store *store) {
-    const struct end_page *producer = (void *)(store->flat + PAGE_PRODUCER * PAGE);
-    const uint64_t written = producer->cursor;
-    const bool little = store->capacity > 65536 && written <= store->capacity;
-    memset(store->flat, 0, PAGE_RING * (size_t)PAGE + (little ? (size_t)written : store->capacity));
-    store->used = false;
 }
 
 static struct inode *inode_new(mode_t mode) {
@@ -149,7 +151,7 @@ static bool has_views(const struct inode *inode) {
 /* Nobody has it any more: it goes. */
 static void inode_put(struct inode *inode) {
     if (inode->links > 0 || inode->opens > 0 || has_views(inode)) return;
-    if (inode->store != NULL) store_free(inode->store);
+    if (inode->store != NULL) inode->store->used = false;
     if (recent == inode) recent = NULL;
     inode->store = NULL;
     inode->mode = 0;
@@ -174,8 +176,17 @@ static void die(void) {
 
 static void let_others_act(void);
 
+static uint64_t trace; /* of all steps of this input */
+
+uint64_t kernel_take_trace(void) {
+    const uint64_t taken = trace;
+    trace = 0;
+    return taken;
+}
+
 static void step(void) {
     const uint32_t number = kernel.steps++;
+    trace = (trace ^ (uint64_t)kernel.now_ns ^ number) * 0x9e3779b97f4a7c15;
     if (kernel.act_at >= 0 && number == (uint32_t)kernel.act_at) let_others_act();
     if (kernel.kill_at >= 0 && number >= (uint32_t)kernel.kill_at) die();
 }
@@ -1142,7 +1153,7 @@ void kernel_reset(void) {
         if (inode->mode != 0) inode_put(inode);
     }
     memset(pending, 0, sizeof pending);
-    next_number = 0;
+    next_number = trace = 0;
     fds_used = locks_used = inodes_used = 0;
     any_truncated = false;
     kernel = blank;

@@ -48,6 +48,9 @@ extern struct kernel {
 /* A machine just switched on. What was left from before is gone. */
 void kernel_reset(void);
 
+/* A number that differs if anybody did anything else, or at another time, since then or since it was last asked. */
+uint64_t kernel_take_trace(void);
+
 /* The next operation: of this actor. */
 void kernel_begin(int actor, int end);
 

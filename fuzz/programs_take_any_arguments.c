@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "programs.h"
+#include "stop.h"
 
 enum { PROGRAM, PEER, MAKER, ARGUMENTS = 12, LONGEST = 300, SLEEPS = 30, PAGE = 4096 };
 enum state { ABSENT, LEFT, CONSUMED, PRODUCED };
@@ -30,7 +31,7 @@ int stop_signal(void) { return kernel.stopped; }
 /* The other end goes on while the program waits. */
 static void peer_acts(void) {
     static char message[PAGE];
-    kernel_begin(PEER, peer->end);
+    kernel_begin(PEER, (int)peer->end);
     if (peer->end == SHMQ_CONSUMER)
         (void)shmq_recv(peer, message, sizeof message, 0);
     else if (kernel.now_ns % 3 == 0)
@@ -48,7 +49,7 @@ static void make_queue(enum state state, unsigned notify, unsigned flags) {
     (void)shmq_close(maker);
     if (state == LEFT) return;
     const enum shmq_end end = state == CONSUMED ? SHMQ_CONSUMER : SHMQ_PRODUCER;
-    kernel_begin(PEER, end);
+    kernel_begin(PEER, (int)end);
     if (shmq_open(&peer, "/shmq", end, 0, NULL) != 0) fuzz_fail("errno %d: a queue cannot be used", errno);
 }
 
@@ -116,7 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const int failing_call = (kind & 0x80) != 0 ? take_byte(&input) : KERNEL_NEVER;
     run((kind & 3) % 3, failing_call, (kind & 4) != 0);
     if (peer != NULL) {
-        kernel_begin(PEER, peer->end);
+        kernel_begin(PEER, (int)peer->end);
         (void)shmq_close(peer);
     }
     fuzz_assert(kernel_held() == 0, "a program that has ended holds nothing");

@@ -113,6 +113,7 @@ static int look(struct scene *scene, bool paced) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct bytes input = {data, size};
     struct scene scene;
+    kernel_begin(0, 0);
     begin(&scene, &input);
     if (ring_catch_up(&scene.ring) != 0) return 0;
     for (int record = 0; record < MAX_RECORDS && input.left > 0; record++) {

@@ -4,7 +4,8 @@
  *     NAME FILE…
  *
  * Each file is named before it runs and has a line that begins with "ok" afterwards. All run in one child process, so that
- * whatever one ends with, a crash, a sanitizer's report, a leak or a hang, the last line is the command that repeats it. */
+ * whatever one ends with, a crash, a sanitizer's report, a leak or a hang, the last line is the command that repeats it.
+ * They run once more in the reverse order: what an input does must not depend on what ran before. */
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -47,24 +48,40 @@ static struct input read_file(const char *path) {
     return input;
 }
 
-static void replay(const char *path) {
-    printf("try    %s\n", path);
-    fflush(stdout);
+/* What came of it. */
+static uint64_t run(const char *path) {
     struct input input = read_file(path);
     alarm(PATIENCE_S);
     LLVMFuzzerTestOneInput(input.bytes, input.size);
     alarm(0);
     free(input.bytes);
+    return fuzz_outcome == NULL ? 0 : fuzz_outcome();
+}
+
+static uint64_t replay(const char *path) {
+    printf("try    %s\n", path);
+    fflush(stdout);
+    const uint64_t outcome = run(path);
     if (__lsan_do_recoverable_leak_check != NULL && __lsan_do_recoverable_leak_check() != 0) abort();
     printf("ok     %s\n", path);
     fflush(stdout);
+    return outcome;
 }
 
 /* The child: notes in `at` which file it is at. */
 static void replay_all(int argc, char **argv, volatile int *at) {
     if (LLVMFuzzerInitialize != NULL) LLVMFuzzerInitialize(&argc, &argv);
+    uint64_t *outcomes = calloc((size_t)argc, sizeof *outcomes);
+    if (outcomes == NULL) give_up("calloc", "");
     for (*at = 1; *at < argc; ++*at)
-        replay(argv[*at]);
+        outcomes[*at] = replay(argv[*at]);
+    while (--*at > 0) {
+        if (run(argv[*at]) == outcomes[*at]) continue;
+        fprintf(stderr, "%s does something else after other inputs than before\n", argv[*at]);
+        exit(1);
+    }
+    *at = argc;
+    free(outcomes);
     printf("files: %d, operations: %" PRIu64 "\n", argc - 1, operations_done());
 }
 

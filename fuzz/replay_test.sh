@@ -26,6 +26,13 @@ expect() {
 
 expect a 'signal 6 .Aborted'
 expect e 'ended early'
+
+# The only one that is noticed later, when all have been ok once.
+printf 's' >s
+! "$program" before s after >output 2>&1 || fail "nobody noticed what s leaves behind"
+grep -qx 's does something else after other inputs than before' output || fail "s is not named"
+echo "ok     s: it leaves something behind"
+
 if [[ ${SHMQ_TEST_VARIANT-} == asan ]]; then
     expect l 'LeakSanitizer: detected memory leaks'
     expect o 'AddressSanitizer: heap-buffer-overflow'
