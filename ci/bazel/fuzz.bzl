@@ -9,6 +9,7 @@
         X_coverage         the replay once more, for fuzz/coverage.py
     fuzz_suite     of all targets of a package: the test of what their corpora reach, and all canaries
     fuzz_core      the library once more, of its sources: with a seam in it, and where canaries can plant a fault
+    fuzz_programs  likewise the programs
 
 An engine needs nothing of the sources but its flags: ENGINES. To add one, add its entry and say in fuzz/run.py how it
 is started.
@@ -51,7 +52,9 @@ ENGINES = {
 }
 
 _SANITIZERS = {
-    "asan": VARIANTS["asan"].flags,
+    # Who is killed leaves by longjmp, and asan's frames that notice a use after return would never be given back:
+    # slower and slower, in more and more memory.
+    "asan": VARIANTS["asan"].flags + ["-fsanitize-address-use-after-return=never"],
     "msan": VARIANTS["msan"].flags,
     "none": [],
     "ubsan": ["-fsanitize=undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
@@ -153,19 +156,27 @@ _fuzz_run = rule(
 # ---- The core, with a fault or without ------------------------------------------------------------------------------
 
 def _core_sources_impl(ctx):
-    if not ctx.attr.file:
-        files, include = ctx.files._sources, "src"
-    elif ctx.attr.file not in [source.basename for source in ctx.files._sources]:
+    core, programs, include = ctx.files._core, ctx.files._programs, "src"
+    if ctx.attr.file not in [""] + [_name(source) for source in core + programs]:
         fail("there is no src/" + ctx.attr.file)
-    else:
-        files = [_copy(ctx, source) for source in ctx.files._sources]
-        include = files[0].dirname
-    context = cc_common.create_compilation_context(headers = depset(files), quote_includes = depset([include]))
-    return [DefaultInfo(files = depset(files)), CcInfo(compilation_context = context)]
+    if ctx.attr.file.startswith("programs/"):
+        programs = [_copy(ctx, source) for source in programs]
+    elif ctx.attr.file:
+        core = [_copy(ctx, source) for source in core]
+        include = core[0].dirname
+    context = cc_common.create_compilation_context(headers = depset(core), quote_includes = depset([include]))
+    return [
+        DefaultInfo(files = depset(core)),
+        OutputGroupInfo(programs = depset(programs)),
+        CcInfo(compilation_context = context),
+    ]
+
+def _name(source):
+    return source.short_path[len("src/"):]
 
 def _copy(ctx, source):
-    output = ctx.actions.declare_file("%s/%s" % (ctx.label.name, source.basename))
-    if source.basename != ctx.attr.file:
+    output = ctx.actions.declare_file("%s/%s" % (ctx.label.name, _name(source)))
+    if _name(source) != ctx.attr.file:
         ctx.actions.symlink(output = output, target_file = source)
         return output
     ctx.actions.run(
@@ -180,19 +191,37 @@ def _copy(ctx, source):
 
 core_sources = rule(
     implementation = _core_sources_impl,
-    doc = "The sources of the core; if a file is named, a copy in which `replace` stands in place of `find`.",
+    doc = "The sources of the core, and those of the programs as output group `programs`. If a file is named, those that " +
+          "it belongs to are copies, and in it `replace` stands in place of `find`.",
     attrs = {
         "file": attr.string(),
         "find": attr.string(),
         "replace": attr.string(),
         "_plant": attr.label(default = "//ci/bazel:plant.py", allow_single_file = True),
-        "_sources": attr.label(default = "//src:sources"),
+        "_core": attr.label(default = "//src:sources"),
+        "_programs": attr.label(default = "//src/programs:sources"),
     },
 )
 
 def behind(seam):
     """The options that put a header of this package before everything in a source."""
     return ["-include", "%s/%s" % (native.package_name(), seam)] if seam else []
+
+def fuzz_programs(name, seam, deps):
+    """What the programs do, without their mains and what is the process's own, compiled once more; as fuzz_core."""
+    native.filegroup(
+        name = name + "_sources",
+        testonly = True,
+        srcs = ["//ci/bazel:fuzz_core_sources"],
+        output_group = "programs",
+    )
+    shmq_cc_library(
+        name = name,
+        testonly = True,
+        srcs = [name + "_sources"],
+        copts = behind(seam),
+        deps = deps,
+    )
 
 def fuzz_core(name, seam = None, hdrs = [], **kwargs):
     """The library of src/, compiled once more.
@@ -284,9 +313,9 @@ def cc_fuzz_test(
 
     Args:
       name: the target; look at a finding with `bazel-bin/fuzz/NAME_asan FILE`.
-      canary: a fault that the corpus does not find, and an engine does, as {"file": "ring.c", "find": text, "replace":
-        text}. With "quick": True its tests are part of //..., else of //fuzz:canaries only. "runs" is what libFuzzer
-        may need, "seconds" what AFL++ may.
+      canary: a fault that the corpus does not find, and an engine does, as {"file": "ring.c" (of src/), "find": text,
+        "replace": text}. With "quick": True its tests are part of //..., else of //fuzz:canaries only. "runs" is what
+        libFuzzer may need, "seconds" what AFL++ may.
       srcs: further sources of this target alone.
       deps: libraries, with a fuzz_core() below them.
       seam: a header that is put before the sources, as before those of the core.
@@ -381,8 +410,5 @@ def fuzz_suite():
             "//src:sources",
         ],
         sanitizers = [],  # built as nothing else is
-        tags = [
-            "clang",
-            "manual",  # until every target has its corpus
-        ],
+        tags = ["clang"],
     )
