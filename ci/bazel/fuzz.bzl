@@ -191,8 +191,8 @@ def _copy(ctx, source):
 
 core_sources = rule(
     implementation = _core_sources_impl,
-    doc = "The sources of the core, and those of the programs as output group `programs`. If a file is named, those that " +
-          "it belongs to are copies, and in it `replace` stands in place of `find`.",
+    doc = "The sources of the core, and those of the programs as output group `programs`. If a file is named, those " +
+          "that it belongs to are copies, and in it `replace` stands in place of `find`.",
     attrs = {
         "file": attr.string(),
         "find": attr.string(),

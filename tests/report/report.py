@@ -40,6 +40,7 @@ LONG_FORMS = {
     "//tests/crash/interleave": "`ci/crash interleave`",
     "//tests/crash/kill": "`ci/crash kill`",
     "//tests/bench": "`ci/bench`, `ci/scoreboard`",
+    "//fuzz": "`bazel run //fuzz:X_run`, `…_afl`; `bazel test //fuzz:canaries`",
 }
 
 
