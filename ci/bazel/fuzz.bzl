@@ -156,15 +156,17 @@ _fuzz_run = rule(
 # ---- The core, with a fault or without ------------------------------------------------------------------------------
 
 def _core_sources_impl(ctx):
-    core, programs, include = ctx.files._core, ctx.files._programs, "src"
+    core, programs = ctx.files._core, ctx.files._programs
     if ctx.attr.file not in [""] + [_name(source) for source in core + programs]:
         fail("there is no src/" + ctx.attr.file)
     if ctx.attr.file.startswith("programs/"):
         programs = [_copy(ctx, source) for source in programs]
     elif ctx.attr.file:
         core = [_copy(ctx, source) for source in core]
-        include = core[0].dirname
-    context = cc_common.create_compilation_context(headers = depset(core), quote_includes = depset([include]))
+    context = cc_common.create_compilation_context(
+        headers = depset(core + programs),
+        quote_includes = depset([core[0].dirname, programs[0].dirname]),
+    )
     return [
         DefaultInfo(files = depset(core)),
         OutputGroupInfo(programs = depset(programs)),
