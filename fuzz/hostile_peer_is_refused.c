@@ -85,7 +85,7 @@ static uint64_t *strike_at(uint8_t where, bool *in_ring) {
     shared_u64 *const words[8] = {&page->cursor, &page->ticket,   &page->want,    &page->bell,
                                   &page->lock,   &page->messages, &page->life[0], &page->end_seen[0]};
     *in_ring = where >= 32;
-    if (where < 16) return (uint64_t *)(void *)words[where & 7];
+    if (where < 16) return (uint64_t *)(uintptr_t)words[where & 7];
     if (where < 32) return scene.meeting + (where & 15) * 2;
     const size_t offset = (scene.page[SHMQ_CONSUMER]->cursor & (scene.capacity - 1) & ~(uint64_t)7) + (where - 32) * 8u;
     return (uint64_t *)(void *)(scene.ring + offset % scene.ring_bytes);
