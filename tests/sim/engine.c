@@ -21,7 +21,7 @@ static struct {
     const struct script *script;
     struct driver *driver;
     void *main_stack;
-    unsigned preemptions_left;
+    unsigned bound_left;
     uint64_t random;
     uint8_t likely[CHOICE_KINDS]; /* of 256: how often the random driver does not answer 0 */
     bool cut;
@@ -35,12 +35,7 @@ static struct {
 } choices;
 
 static struct {
-    struct {
-        uint64_t state;
-        uint32_t preemptions_left;
-        uint32_t taken;
-    } *slots;
-    uint64_t size, count;
+    uint64_t *slots, size, count;
     bool bounded;
 } seen;
 
@@ -126,6 +121,7 @@ void engine_fail(const char *format, ...) {
 
 static unsigned fresh_choice(unsigned count, enum choice kind) {
     struct driver *driver = run.driver;
+    if (driver->again) return 0;
     if (driver->kind == DRIVE_RANDOM) {
         const uint64_t number = random_of(&run.random);
         if ((number & 255) >= run.likely[kind]) return 0;
@@ -136,8 +132,15 @@ static unsigned fresh_choice(unsigned count, enum choice kind) {
     return *driver->bytes++ % count;
 }
 
+/* Only the first answer is left. */
+static bool is_bounded(void) {
+    if (run.bound_left > 0) return false;
+    seen.bounded = true;
+    return true;
+}
+
 unsigned engine_choose(unsigned count, enum choice kind) {
-    if (count <= 1) return 0;
+    if (count <= 1 || (kind == CHOOSE_VALUE && is_bounded())) return 0;
     if (choices.used == CHOICES_MOST) engine_fail("more than %d choices in one run", CHOICES_MOST);
     const unsigned at = choices.used++;
     if (at >= choices.known) {
@@ -148,6 +151,7 @@ unsigned engine_choose(unsigned count, enum choice kind) {
                     choices.list[at].count);
     }
     choices.list[at].count = (uint16_t)count;
+    run.bound_left -= kind == CHOOSE_VALUE && choices.list[at].taken > 0;
     return choices.list[at].taken;
 }
 
@@ -161,29 +165,28 @@ bool engine_next(void) {
     return true;
 }
 
-void engine_again(void) { choices.known = choices.used; }
-
 void engine_print_choices(FILE *to) {
-    const char *comma = "c";
-    for (unsigned at = 0; at < choices.used; at++) {
-        if (choices.list[at].taken == 0) continue;
-        (void)fprintf(to, "%s%u:%u", comma, at, choices.list[at].taken);
-        comma = ",";
-    }
-    if (*comma == 'c') (void)fputs("c0:0", to);
+    if (run.driver->kind == DRIVE_EXHAUSTIVE)
+        (void)fprintf(to, "x%u", run.driver->bound);
+    else
+        (void)fputs("c", to);
+    for (unsigned at = 0; at < choices.used; at++)
+        if (choices.list[at].taken != 0) (void)fprintf(to, ",%u:%u", at, choices.list[at].taken);
 }
 
-bool engine_parse_choices(const char *text) {
+bool engine_parse_choices(const char *text, struct driver *driver) {
     memset(&choices, 0, sizeof choices);
-    while (*text == 'c' || *text == ',') {
-        char *end;
-        const unsigned long at = strtoul(text + 1, &end, 10);
+    driver->again = true;
+    driver->kind = *text == 'x' ? DRIVE_EXHAUSTIVE : DRIVE_BYTES;
+    char *end = (char *)(uintptr_t)text + 1;
+    if (*text == 'x') driver->bound = (unsigned)strtoul(text + 1, &end, 10);
+    while (*end == ',') {
+        const unsigned long at = strtoul(end + 1, &end, 10);
         if (*end != ':' || at >= CHOICES_MOST) return false;
         choices.list[at].taken = (uint16_t)strtoul(end + 1, &end, 10);
         choices.known = (unsigned)at + 1;
-        text = end;
     }
-    return *text == '\0';
+    return (*text == 'x' || *text == 'c') && *end == '\0';
 }
 
 /* ---- States seen ----------------------------------------------------------------------------------------------- */
@@ -194,37 +197,36 @@ static uint64_t state_now(void) {
     for (unsigned at = 0; at < ACTORS_MOST; at++)
         if (engine.actor[at].state != ABSENT)
             hash = engine_hash(hash, engine.actor[at].history + ((uint64_t)engine.actor[at].state << 60));
-    return hash == 0 ? 1 : hash;
+    return hash | BOUND_MOST + 1; /* not 0 */
+}
+
+/* Where a state is, or where it could be put. The low bits of a slot say how much of the bound was left, the others which
+ * state it is. */
+static uint64_t *slot_of(uint64_t state) {
+    uint64_t at = engine_hash(state, 0) & (seen.size - 1);
+    while (seen.slots[at] != 0 && ((seen.slots[at] ^ state) & ~(uint64_t)BOUND_MOST) != 0)
+        at = (at + 1) & (seen.size - 1);
+    return &seen.slots[at];
 }
 
 static void grow(void) {
-    const uint64_t size = seen.size == 0 ? TABLE_FIRST : 2 * seen.size;
-    void *slots = calloc(size, sizeof *seen.slots);
-    if (slots == NULL) engine_fail("no memory for %llu states", (unsigned long long)size);
-    __typeof__(seen.slots) old = seen.slots;
+    uint64_t *const old = seen.slots;
     const uint64_t old_size = seen.size;
-    seen.slots = slots;
-    seen.size = size;
-    for (uint64_t from = 0; from < old_size; from++) {
-        if (old[from].state == 0) continue;
-        uint64_t at = old[from].state & (size - 1);
-        while (seen.slots[at].state != 0)
-            at = (at + 1) & (size - 1);
-        seen.slots[at] = old[from];
-    }
+    seen.size = old_size == 0 ? TABLE_FIRST : 2 * old_size;
+    seen.slots = calloc(seen.size, sizeof *seen.slots);
+    if (seen.slots == NULL) engine_fail("no memory for %llu states", (unsigned long long)seen.size);
+    for (uint64_t at = 0; at < old_size; at++)
+        if (old[at] != 0) *slot_of(old[at]) = old[at];
     free(old);
 }
 
 /* Whether all that can follow from here has been, or is being, followed already. */
 static bool is_known(uint64_t state) {
-    if (2 * seen.count >= seen.size) grow();
-    uint64_t at = state & (seen.size - 1);
-    while (seen.slots[at].state != 0 && seen.slots[at].state != state)
-        at = (at + 1) & (seen.size - 1);
-    if (seen.slots[at].state == state && seen.slots[at].preemptions_left >= run.preemptions_left) return true;
-    seen.count += seen.slots[at].state == 0;
-    seen.slots[at].state = state;
-    seen.slots[at].preemptions_left = run.preemptions_left;
+    if (4 * seen.count >= 3 * seen.size) grow();
+    uint64_t *slot = slot_of(state);
+    if (*slot != 0 && (*slot & BOUND_MOST) >= run.bound_left) return true;
+    seen.count += *slot == 0;
+    *slot = (state & ~(uint64_t)BOUND_MOST) | run.bound_left;
     return false;
 }
 
@@ -309,14 +311,11 @@ static void schedule(void) {
     while ((count = candidates(list, &ready)) == 0)
         pass_time();
     if (count > 1 && run.driver->kind == DRIVE_EXHAUSTIVE) {
-        if (choices.used >= choices.known && is_known(state_now())) run.cut = true, leave_run();
-        if (list[0] == engine.current && run.preemptions_left == 0) {
-            seen.bounded = true;
-            return;
-        }
+        if (!run.driver->again && choices.used >= choices.known && is_known(state_now())) run.cut = true, leave_run();
+        if (list[0] == engine.current && is_bounded()) return;
     }
     const unsigned choice = engine_choose(count, CHOOSE_ACTOR);
-    if (choice > 0 && list[0] == engine.current) run.preemptions_left--;
+    run.bound_left -= choice > 0 && list[0] == engine.current;
     if (choice >= ready) {
         struct actor *late = &engine.actor[list[choice]];
         engine.quirks_left--;
@@ -328,9 +327,12 @@ static void schedule(void) {
 
 void engine_point(const struct place *place, unsigned kind) {
     if (++engine.steps > STEPS_MOST) engine_fail("no end after %d steps", STEPS_MOST);
-    schedule();
+    if (run.script->look != NULL) run.script->look();
+    const bool few = run.driver->kind == DRIVE_EXHAUSTIVE && !engine.all_points;
+    if (!few || (kind & LOCAL) == 0) schedule();
     engine_learn((uintptr_t)place); /* so that a step is never mistaken for the state before it */
-    if (engine.kills_left == 0 || kind == QUIET) return;
+    if (few && (kind & UNSEEN) != 0) kind = QUIET;
+    if (engine.kills_left == 0 || (kind & (EFFECT | WITNESS)) == 0) return;
     unsigned victims[ACTORS_MOST], count = 0;
     for (unsigned at = 0; at < ACTORS_MOST; at++) {
         const struct actor *actor = &engine.actor[at];
@@ -401,7 +403,7 @@ static void take_habits(uint64_t seed) {
 static void reset(const struct script *script, struct driver *driver) {
     run.script = script;
     run.driver = driver;
-    run.preemptions_left = driver->kind == DRIVE_EXHAUSTIVE ? driver->preemptions : UINT32_MAX;
+    run.bound_left = driver->kind == DRIVE_EXHAUSTIVE ? driver->bound : UINT32_MAX;
     run.cut = false;
     for (unsigned at = 0; at < ACTORS_MOST; at++)
         engine.actor[at].state = ABSENT;
@@ -413,8 +415,9 @@ static void reset(const struct script *script, struct driver *driver) {
     engine.steps = 0;
     engine.trace = driver->trace;
     engine.failed = false;
+    if (driver->again && choices.used > choices.known) choices.known = choices.used;
+    if (driver->kind != DRIVE_EXHAUSTIVE && !driver->again) choices.known = 0;
     choices.used = 0;
-    if (driver->kind == DRIVE_RANDOM || driver->kind == DRIVE_BYTES) choices.known = 0;
     if (driver->kind == DRIVE_RANDOM) take_habits(driver->seed);
 }
 

@@ -11,7 +11,7 @@
  *
  * Equal states. Each actor's history is a hash of all that it has been told so far, and so of all that it knows; objects
  * that several change add the order in which they were changed. Two points of equal histories and objects go on alike,
- * so the depth-first driver follows only the first of them, unless the second has preemptions left that the first had not. */
+ * so the depth-first driver follows only the first of them, unless the second has more of its bound left than the first had. */
 #ifndef ENGINE_H
 #define ENGINE_H
 
@@ -19,7 +19,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-enum { ACTORS_MOST = 8 };
+enum { ACTORS_MOST = 8, BOUND_MOST = 15 };
 
 /* A line of the sources. */
 struct place {
@@ -65,13 +65,16 @@ enum choice { CHOOSE_ACTOR, CHOOSE_DEATH, CHOOSE_VALUE, CHOOSE_OTHER, CHOICE_KIN
 /* What others could tell of a step. Who dies without such a step has died before or after it as well. */
 enum {
     QUIET = 0,
-    EFFECT = 1, /* it changes something: who takes it may die before it */
-    WITNESS = 2 /* it sees who lives: others may die before it */
+    EFFECT = 1,  /* it changes something: who takes it may die before it */
+    WITNESS = 2, /* it sees who lives: others may die before it */
+    LOCAL = 4,   /* whatever others could do before it they can do after it as well: see engine.all_points */
+    UNSEEN = 8   /* nobody may look at what it changes before a later step: who dies here dies there */
 };
 
 struct script {
     void (*begin)(void);
     void (*died)(unsigned actor); /* NULL: nobody is told */
+    void (*look)(void);           /* NULL, or before each step: is everything right? */
     /* All that live sleep. True: the run is over; else time passes until the first of them has waited long enough. */
     bool (*idle)(void);
     void (*end)(void); /* all are over, or idle() said so: is everything right? */
@@ -79,15 +82,16 @@ struct script {
     unsigned quirks;   /* at most: sleeps whose time runs out early, swaps that fail for no reason */
 };
 
-enum driver_kind { DRIVE_EXHAUSTIVE, DRIVE_RANDOM, DRIVE_BYTES, DRIVE_AGAIN };
+enum driver_kind { DRIVE_EXHAUSTIVE, DRIVE_RANDOM, DRIVE_BYTES };
 
 struct driver {
     enum driver_kind kind;
     uint64_t seed;        /* random */
     const uint8_t *bytes; /* bytes; when they are used up, 0 */
     size_t bytes_left;
-    unsigned preemptions; /* exhaustive: at most, in one run */
-    bool trace;           /* tell each step */
+    unsigned bound; /* exhaustive, up to BOUND_MOST: at most so many preemptions and old values, together, in one run */
+    bool again;     /* the choices of the last run, or of engine_parse_choices, and then 0 */
+    bool trace;     /* tell each step */
 };
 
 struct engine {
@@ -97,6 +101,10 @@ struct engine {
     uint64_t objects; /* the sum of what all objects say of their own state */
     unsigned kills_left, quirks_left;
     unsigned steps;
+    /* The depth-first driver switches before a LOCAL step too. It need not: a store takes nothing from others, who may go
+     * on to read what was there before; of words that one actor alone stores to he himself reads one value only; and
+     * plain words that it matters for are a race. */
+    bool all_points;
     bool trace;
     bool failed;
     char message[512];
@@ -111,14 +119,12 @@ bool engine_run(const struct script *script, struct driver *driver);
 bool engine_next(void);
 /* Forgets the states seen and the choices of the last run; before the first exhaustive one. */
 void engine_restart(void);
-/* Before DRIVE_AGAIN: the choices of the last run, whoever made them. */
-void engine_again(void);
-
-/* The choices of the last run as text, only those that are not 0: "12:1,40:2"; and back. False: not such a text. */
+/* The choices of the last run as text, only those that are not 0: "c,12:1,40:2", or "x2,12:1,40:2" for an exhaustive one of
+ * bound 2, which has fewer choices to make; and back, for a driver with `again`. False: not such a text. */
 void engine_print_choices(FILE *to);
-bool engine_parse_choices(const char *text);
+bool engine_parse_choices(const char *text, struct driver *driver);
 
-/* States that the exhaustive driver has seen, and whether a bound kept it from a switch. */
+/* States that the exhaustive driver has seen, and whether the bound kept it from any answer. */
 uint64_t engine_states(void);
 bool engine_was_bounded(void);
 

@@ -47,11 +47,12 @@ static void end(void) {
 }
 
 /* All runs of it; what was seen, as text. */
-static const char *explore(const struct litmus *program) {
+static const char *explore_at(const struct litmus *program, bool all_points) {
     static const struct script script = {.begin = begin, .idle = idle, .end = end};
     static char text[4 * OUTCOMES_MOST];
-    struct driver driver = {.kind = DRIVE_EXHAUSTIVE, .preemptions = 100};
+    struct driver driver = {.kind = DRIVE_EXHAUSTIVE, .bound = BOUND_MOST};
     litmus = program;
+    engine.all_points = all_points;
     memset(seen, 0, sizeof seen);
     memory_clear();
     engine_restart();
@@ -66,6 +67,15 @@ static const char *explore(const struct litmus *program) {
             length += (size_t)snprintf(text + length, sizeof text - length, "%s%0*u", length == 0 ? "" : " ",
                                        (int)program->digits, outcome);
     return text;
+}
+
+/* The same, with switches before all steps and with none before those that need none. */
+static const char *explore(const struct litmus *program) {
+    static char all[4 * OUTCOMES_MOST];
+    (void)snprintf(all, sizeof all, "%s", explore_at(program, true));
+    const char *few = explore_at(program, false);
+    if (strcmp(all, few) != 0) check_fail(__FILE__, __LINE__, "saw %s, and with all switches %s", few, all);
+    return few;
 }
 
 #define LITMUS(sentence, ...)                                                                                          \

@@ -47,6 +47,7 @@ static struct {
     bool is_plain[WORDS];
     uintptr_t mirror, mirror_bytes; /* the second copy of the ring starts there */
     const char *(*name_of)(const void *word);
+    bool (*is_own)(const void *word);
     unsigned width; /* of views: clocks and known locations, a multiple of 8 */
     unsigned locations;
     struct location location[LOCATIONS_MOST];
@@ -148,7 +149,10 @@ void memory_plain(const void *from, size_t bytes, bool twice) {
     memory.mirror_bytes = bytes;
 }
 
-void memory_names(const char *(*name_of)(const void *word)) { memory.name_of = name_of; }
+void memory_describe(const char *(*name)(const void *word), bool (*is_own)(const void *word)) {
+    memory.name_of = name;
+    memory.is_own = is_own;
+}
 
 void memory_begin(void) {
     for (unsigned at = CLOCKS; at < memory.locations; at++)
@@ -320,6 +324,9 @@ static void busy(void) {
     engine_self()->looked = false;
 }
 
+/* Nobody else ever stores there while we live. */
+static bool is_own(const struct location *location) { return memory.is_own != NULL && memory.is_own(location->word); }
+
 void memory_pause(void) {
     struct actor *self = engine_self();
     if (self->looked) self->turns++;
@@ -333,7 +340,7 @@ uint64_t memory_load(const void *word, enum order order, const struct place *pla
     self->looked = true;
     /* A loop that only looks: what it can see in a later turn it can see in the first. */
     if (self->turns > 0 && !location->plain) return location->history[oldest(location)].value;
-    engine_point(place, QUIET);
+    engine_point(place, location->plain || is_own(location) ? LOCAL : QUIET);
     if (location->plain) return read_plain(location, place)->value;
     const struct store *store = choose_store(location, 0, false);
     see(location, store, order);
@@ -343,8 +350,9 @@ uint64_t memory_load(const void *word, enum order order, const struct place *pla
 
 void memory_store(const void *word, uint64_t value, enum order order, const struct place *place) {
     busy();
+    if (value == 0 && is_constant(word)) return;
     struct location *location = find(word);
-    engine_point(place, EFFECT);
+    engine_point(place, EFFECT | LOCAL | (location->plain ? UNSEEN : 0));
     if (location->plain) {
         write_plain(location, value, place);
         return;
@@ -433,7 +441,7 @@ void memory_copy_in(void *ring, const void *from, size_t bytes, const struct pla
         uint64_t value = 0;
         memcpy(&value, (const unsigned char *)from + done, bytes - done < 8 ? bytes - done : 8);
         struct location *location = find(word);
-        engine_point(place, EFFECT);
+        engine_point(place, EFFECT | LOCAL | UNSEEN);
         write_plain(location, value, place);
         memcpy(memory_bytes + 8 * (size_t)word_index(word), &value, 8);
     }
@@ -443,7 +451,7 @@ void memory_copy_out(void *to, const void *ring, size_t bytes, const struct plac
     busy();
     for (size_t done = 0; done < bytes; done += 8) {
         struct location *location = find((const unsigned char *)ring + done);
-        engine_point(place, QUIET);
+        engine_point(place, LOCAL);
         const uint64_t value = read_plain(location, place)->value;
         memcpy((unsigned char *)to + done, &value, bytes - done < 8 ? bytes - done : 8);
     }

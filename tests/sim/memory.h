@@ -43,8 +43,8 @@ void memory_clear(void);
 void memory_constant(const void *from, size_t bytes);
 /* Plain words, and where they appear a second time. */
 void memory_plain(const void *from, size_t bytes, bool twice);
-/* Their names, for traces. */
-void memory_names(const char *(*name_of)(const void *word));
+/* The names of words, for traces; and whether none but the current actor stores to one while he lives. */
+void memory_describe(const char *(*name_of)(const void *word), bool (*is_own)(const void *word));
 
 /* All words are 0, or what memory_set says after this; each run begins so. */
 void memory_begin(void);

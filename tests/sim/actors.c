@@ -1,0 +1,178 @@
+/* The actors: producers that send numbered letters and close, consumers that receive until the last producer has gone, and
+ * whoever replaces one that was killed. See plot.h. */
+#include "plot.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "sim_os.h"
+
+static const struct plot *plot;
+
+static struct {
+    enum shmq_end side;
+    unsigned origin; /* of a producer's letters; whoever replaces it goes on with them */
+    bool pauses;
+} part[ACTORS_MOST];
+
+const struct plot *plot_now(void) { return plot; }
+
+enum shmq_end plot_side(unsigned actor) { return part[actor].side; }
+
+bool plot_pauses(unsigned actor) { return part[actor].pauses; }
+
+/* Does anybody of this side live? */
+static bool has_any(enum shmq_end side) {
+    for (unsigned at = 0; at < ACTORS_MOST; at++)
+        if ((engine.actor[at].state == READY || engine.actor[at].state == ASLEEP) && part[at].side == side) return true;
+    return false;
+}
+
+static void pause_awhile(void) {
+    const unsigned self = engine.current;
+    part[self].pauses = true;
+    (void)os_nap(5 * OS_MS);
+    part[self].pauses = false;
+}
+
+static shmq *open_end(void) {
+    shmq *q;
+    oracle_enter();
+    if (shmq_open(&q, "/q", part[engine.current].side, 0, NULL) != 0)
+        engine_fail("%s cannot open: errno %d", engine_self()->name, errno);
+    oracle_came();
+    oracle_leave();
+    return q;
+}
+
+static void close_end(shmq *q) {
+    oracle_enter();
+    oracle_closes();
+    if (shmq_close(q) != 0) engine_fail("%s cannot close: errno %d", engine_self()->name, errno);
+    oracle_leave();
+}
+
+/* A call has failed with errno. True: try again; false: nobody is there any more. */
+static bool goes_on(int error) {
+    if (error == ETIMEDOUT || error == EINTR) return true;
+    if (error != EPIPE && error != EOWNERDEAD) engine_fail("%s fails with errno %d", engine_self()->name, error);
+    oracle_told(error);
+    if (!has_any(region_other(part[engine.current].side))) return false;
+    pause_awhile();
+    return true;
+}
+
+/* ---- Producers ------------------------------------------------------------------------------------------------- */
+
+static int send_payload(shmq *q, uint64_t payload) {
+    if (!plot->peek) return shmq_send(q, &payload, sizeof payload, plot->timeout_ms);
+    void *place = shmq_reserve(q, sizeof payload, plot->timeout_ms);
+    if (place == NULL) return -1;
+    memory_copy_in(place, &payload, sizeof payload, HERE);
+    return shmq_commit(q, sizeof payload);
+}
+
+static bool send_letter(shmq *q, struct letter letter) {
+    for (;;) {
+        oracle_enter();
+        oracle_sending(letter);
+        const bool sent = send_payload(q, oracle_payload(letter)) == 0;
+        const int error = errno;
+        oracle_sent(letter, sent);
+        oracle_leave();
+        if (sent) return true;
+        if (!goes_on(error)) return false;
+    }
+}
+
+static void drain(shmq *q) {
+    for (;;) {
+        oracle_enter();
+        const int result = shmq_drain(q, plot->timeout_ms), error = errno;
+        oracle_leave();
+        if (result == 0 || !goes_on(error)) return;
+    }
+}
+
+static void produce(void) {
+    const unsigned origin = part[engine.current].origin;
+    shmq *q = open_end();
+    for (unsigned number; (number = oracle_next_number(origin)) < plot->messages;)
+        if (!send_letter(q, (struct letter){origin, number})) break;
+    if (plot->drain) drain(q);
+    close_end(q);
+}
+
+/* ---- Consumers ------------------------------------------------------------------------------------------------- */
+
+/* False: none, with errno. */
+static bool receive(shmq *q, uint64_t *payload) {
+    if (!plot->peek) {
+        const ssize_t length = shmq_recv(q, payload, sizeof *payload, plot->timeout_ms);
+        if (length >= 0 && length != sizeof *payload) engine_fail("a message of %zd bytes", length);
+        if (length >= 0) oracle_seen(*payload);
+        return length >= 0;
+    }
+    size_t length;
+    const void *message = shmq_peek(q, &length, plot->timeout_ms);
+    if (message == NULL) return false;
+    if (length != sizeof *payload) engine_fail("a message of %zu bytes", length);
+    memory_copy_out(payload, message, length, HERE);
+    oracle_seen(*payload);
+    if (shmq_release(q) != 0) engine_fail("cannot release: errno %d", errno);
+    return true;
+}
+
+static void consume(void) {
+    shmq *q = open_end();
+    for (;;) {
+        uint64_t payload;
+        oracle_enter();
+        const bool received = receive(q, &payload);
+        const int error = errno;
+        if (received) oracle_taken(payload);
+        oracle_leave();
+        if (!received && !goes_on(error)) break;
+    }
+    close_end(q);
+}
+
+/* ---- The script ------------------------------------------------------------------------------------------------ */
+
+static void enter(enum shmq_end side, unsigned origin, const char *name) {
+    const unsigned actor = engine_spawn(name, side == SHMQ_PRODUCER ? produce : consume, true);
+    part[actor].side = side;
+    part[actor].origin = origin;
+    part[actor].pauses = false;
+}
+
+static void begin(void) {
+    static const char *const names[2][3] = {{"producer", "producer 2", "producer 3"},
+                                            {"consumer", "consumer 2", "consumer 3"}};
+    world_begin();
+    oracle_begin();
+    for (enum shmq_end side = SHMQ_PRODUCER; side <= SHMQ_CONSUMER; side++)
+        for (unsigned at = 0; at < plot->ends[side]; at++)
+            enter(side, at, names[side][at]);
+}
+
+static void died(unsigned actor) {
+    static const char *const names[] = {"new producer", "new consumer"};
+    oracle_died(actor);
+    world_bury(actor);
+    enter(part[actor].side, part[actor].origin, names[part[actor].side]);
+}
+
+const struct script *plot_script(const struct plot *next) {
+    static struct script script;
+    plot = next;
+    script = (struct script){.begin = begin,
+                             .died = died,
+                             .look = oracle_look,
+                             .idle = oracle_idle,
+                             .end = oracle_end,
+                             .kills = plot->kills,
+                             .quirks = plot->quirks};
+    world_make(&plot->queue);
+    return &script;
+}

@@ -1,0 +1,235 @@
+/* What must be true of every run, whoever is scheduled, killed or shown an old value: each message whose send returned is
+ * seen exactly once, in order, with its bytes; nobody sleeps while there is work, unless a death has taken the ring along;
+ * no side lock has two owners; and who is told of an end is told the truth. */
+#include "plot.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "handle.h"
+#include "mix.h"
+
+enum fate { UNTRIED, TRIED, SENT };
+
+static struct {
+    /* Messages, by origin and number. */
+    struct {
+        enum fate fate;
+        bool seen, taken;
+        unsigned seer;
+    } message[ACTORS_MOST][MESSAGES_MOST];
+    unsigned next_number[ACTORS_MOST];       /* by origin: not tried yet */
+    unsigned last[ACTORS_MOST][ACTORS_MOST]; /* by reader and origin: the number after the last one seen */
+    unsigned missing_allowed;                /* consumers killed inside recv */
+    /* Ends of lives, by side. */
+    unsigned came[2], closed[2], died[2], events[2];
+    unsigned rescues[2]; /* how often one of this side may have lost its ring to a death */
+    /* By actor. */
+    bool inside[ACTORS_MOST], is_there[ACTORS_MOST];
+    int64_t excused_until_ns[ACTORS_MOST]; /* the sleep that a slice will end */
+    unsigned events_before[ACTORS_MOST];
+} oracle;
+
+void oracle_begin(void) { memset(&oracle, 0, sizeof oracle); }
+
+static enum shmq_end own_side(void) { return plot_side(engine.current); }
+
+static enum shmq_end other_side(void) { return region_other(own_side()); }
+
+static bool lives(unsigned actor) { return engine.actor[actor].state == READY || engine.actor[actor].state == ASLEEP; }
+
+/* ---- Messages -------------------------------------------------------------------------------------------------- */
+
+uint64_t oracle_payload(struct letter letter) {
+    const uint64_t name = letter.origin * MESSAGES_MOST + letter.number;
+    return mix(name + 1) << 16 | name;
+}
+
+static struct letter letter_of(uint64_t payload) {
+    const struct letter letter = {(payload & 0xffff) / MESSAGES_MOST, payload % MESSAGES_MOST};
+    if (letter.origin >= ACTORS_MOST || oracle_payload(letter) != payload)
+        engine_fail("%s was given bytes that nobody sent: %llx", engine_self()->name, (unsigned long long)payload);
+    return letter;
+}
+
+unsigned oracle_next_number(unsigned origin) { return oracle.next_number[origin]; }
+
+void oracle_sending(struct letter letter) {
+    oracle.message[letter.origin][letter.number].fate = TRIED;
+    oracle.next_number[letter.origin] = letter.number + 1;
+}
+
+void oracle_sent(struct letter letter, bool sent) {
+    if (!sent && oracle.message[letter.origin][letter.number].seen)
+        engine_fail("message %u of producer %u was received, and its send failed", letter.number, letter.origin);
+    oracle.message[letter.origin][letter.number].fate = sent ? SENT : UNTRIED;
+    if (!sent) oracle.next_number[letter.origin] = letter.number;
+}
+
+static void see(struct letter letter, unsigned reader) {
+    __typeof__(&oracle.message[0][0]) message = &oracle.message[letter.origin][letter.number];
+    if (message->fate == UNTRIED) engine_fail("message %u of producer %u was never sent", letter.number, letter.origin);
+    const bool again = message->seen && !message->taken && engine.actor[message->seer].state == DEAD;
+    if (message->seen && !again)
+        engine_fail("message %u of producer %u is received twice", letter.number, letter.origin);
+    unsigned *last = &oracle.last[reader][letter.origin];
+    if (letter.number < *last && !again)
+        engine_fail("message %u of producer %u comes after message %u", letter.number, letter.origin, *last - 1);
+    *last = letter.number + 1;
+    message->seen = true;
+    message->seer = engine.current;
+}
+
+void oracle_seen(uint64_t payload) {
+    /* Single consumers follow one another; many of them see each its own part. */
+    see(letter_of(payload), plot_now()->ends[SHMQ_CONSUMER] > 1 ? engine.current : 0);
+}
+
+void oracle_taken(uint64_t payload) {
+    const struct letter letter = letter_of(payload);
+    oracle.message[letter.origin][letter.number].taken = true;
+}
+
+/* ---- Lives ----------------------------------------------------------------------------------------------------- */
+
+void oracle_enter(void) {
+    oracle.inside[engine.current] = true;
+    oracle.events_before[engine.current] = oracle.events[other_side()];
+}
+
+void oracle_leave(void) { oracle.inside[engine.current] = false; }
+
+void oracle_came(void) {
+    oracle.is_there[engine.current] = true;
+    oracle.came[own_side()]++;
+    oracle.events[own_side()]++;
+    /* It has rung for the one before it. Of many, others may have died besides, or died at the side lock. */
+    if (plot_now()->queue.flags == 0) oracle.rescues[other_side()] = 0;
+}
+
+void oracle_closes(void) {
+    oracle.is_there[engine.current] = false;
+    oracle.closed[own_side()]++;
+    oracle.events[own_side()]++;
+}
+
+static unsigned live_ends(enum shmq_end side) {
+    unsigned count = 0;
+    for (unsigned at = 0; at < ACTORS_MOST; at++)
+        count += lives(at) && plot_side(at) == side;
+    return count;
+}
+
+void oracle_died(unsigned actor) {
+    const enum shmq_end side = plot_side(actor);
+    oracle.events[side]++;
+    oracle.died[side]++;
+    oracle.is_there[actor] = false;
+    if (!oracle.inside[actor]) return;
+    oracle.rescues[region_other(side)] += live_ends(region_other(side));
+    oracle.rescues[side] += live_ends(side); /* at the side lock */
+    if (side == SHMQ_CONSUMER && !plot_now()->peek) oracle.missing_allowed++;
+}
+
+void oracle_told(int error) {
+    const enum shmq_end side = other_side();
+    const char *self = engine_self()->name;
+    if (error == EPIPE && oracle.closed[side] == 0) engine_fail("%s is told of a close, and nobody closed", self);
+    if (error == EOWNERDEAD && oracle.died[side] == 0) engine_fail("%s is told of a death, and nobody died", self);
+    if (oracle.events[side] != oracle.events_before[engine.current]) return; /* it may have heard of any of them */
+    for (unsigned at = 0; at < ACTORS_MOST; at++)
+        if (oracle.is_there[at] && plot_side(at) == side)
+            engine_fail("%s is told that the other end has gone, and %s is there", self, engine.actor[at].name);
+}
+
+/* ---- Sleepers -------------------------------------------------------------------------------------------------- */
+
+void oracle_look(void) {
+    const struct shmq *own = world_handle(engine.current);
+    if (own == NULL || !own->locked) return;
+    for (unsigned at = 0; at < ACTORS_MOST; at++) {
+        const struct shmq *q = at != engine.current && lives(at) ? world_handle(at) : NULL;
+        if (q != NULL && q->end == own->end && q->locked)
+            engine_fail("the side lock has two owners: %s and %s", engine_self()->name, engine.actor[at].name);
+    }
+}
+
+/* What a sleeper misses: nothing; what a slice is there for; or what it should have been woken for. */
+enum missed { NOTHING, DEATH, RING };
+
+static enum missed missed_lock(const struct shmq *q) {
+    const uint64_t owner = memory_newest(&q->own->lock) & 0xff;
+    if (owner == 0) return RING;
+    return world_is_held(region_role(q->end) + (int64_t)owner - 1, 1) ? NOTHING : DEATH;
+}
+
+static enum missed missed_end(const struct shmq *q) {
+    const int64_t role = region_role(region_other(q->end));
+    enum missed missed = NOTHING;
+    if (world_is_held(role, SLOTS)) return NOTHING;
+    for (unsigned slot = 0; slot < q->peer_slots; slot++) {
+        const uint64_t life = memory_newest(&q->peer->life[slot]);
+        if (life == 0 || life == q->old_life[slot]) continue;
+        if (life % 2 != 0) return DEATH;
+        /* It has seen the life closed under a lease that was still held. The core does not believe that of a life that it
+         * has not seen open, nor when it has asked before, and the lease is dropped without a ring: so it hears of the
+         * end by its slice. */
+        if (life == q->seen_life[slot]) return DEATH;
+        missed = RING;
+    }
+    return missed;
+}
+
+static enum missed missed_by(unsigned actor) {
+    const struct shmq *q = world_handle(actor);
+    if (q == NULL || plot_pauses(actor)) return NOTHING;
+    if (q->many && !q->locked) return missed_lock(q);
+    if (memory_newest(&q->own->ticket) % 2 == 0) return NOTHING;
+    const uint64_t want = memory_newest(&q->own->want);
+    return (int64_t)(memory_newest(&q->peer->cursor) - want) >= 0 ? RING : missed_end(q);
+}
+
+/* All sleep. Time-outs are no excuse: whoever waits to be woken must not miss anything, but what a death took along. */
+bool oracle_idle(void) {
+    bool over = true;
+    for (unsigned at = 0; at < ACTORS_MOST; at++) {
+        if (engine.actor[at].state != ASLEEP) continue;
+        const enum missed missed = missed_by(at);
+        over = over && missed == NOTHING && !plot_pauses(at);
+        if (missed != RING || engine.actor[at].sleep != SLEEP_WAIT) continue;
+        if (oracle.excused_until_ns[at] == engine.actor[at].until_ns) continue;
+        if (oracle.rescues[plot_side(at)] == 0)
+            engine_fail("lost wake-up: all sleep, %s too, and there is something for it to do", engine.actor[at].name);
+        oracle.rescues[plot_side(at)]--;
+        oracle.excused_until_ns[at] = engine.actor[at].until_ns;
+    }
+    return over;
+}
+
+/* ---- The end --------------------------------------------------------------------------------------------------- */
+
+/* What is left in the ring is as good as received: it waits for whoever comes next. */
+static void see_what_is_left(void) {
+    const uint64_t capacity = plot_now()->queue.capacity;
+    const uint64_t tail = memory_newest(&world_page(SHMQ_PRODUCER)->cursor);
+    uint64_t head = memory_newest(&world_page(SHMQ_CONSUMER)->cursor);
+    if (tail - head > capacity) engine_fail("head %llu, tail %llu", (unsigned long long)head, (unsigned long long)tail);
+    for (; head != tail; head += 16) {
+        const unsigned char *record = world_ring() + (head & (capacity - 1));
+        if ((uint32_t)memory_newest(record) != 8) engine_fail("a record left is not whole");
+        see(letter_of(memory_newest(record + 8)), plot_now()->ends[SHMQ_CONSUMER] > 1 ? ACTORS_MOST - 1 : 0);
+    }
+}
+
+void oracle_end(void) {
+    unsigned missing = 0, first = 0;
+    see_what_is_left();
+    for (unsigned origin = 0; origin < ACTORS_MOST; origin++) {
+        for (unsigned number = 0; number < MESSAGES_MOST; number++) {
+            if (oracle.message[origin][number].fate != SENT || oracle.message[origin][number].seen) continue;
+            first = missing++ == 0 ? number : first;
+        }
+    }
+    if (missing > oracle.missing_allowed)
+        engine_fail("message %u is lost, and %u in all; %u may be", first, missing, oracle.missing_allowed);
+}

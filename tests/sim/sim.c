@@ -1,0 +1,187 @@
+/* sim: runs the shipped core under the simulator. `sim --help` tells how; engine.h, memory.h and plot.h what. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "mix.h"
+#include "plot.h"
+
+static const char HELP[] =
+    "usage: sim [PLOT…] [--exhaustive] [--random] [--replay SEED|CHOICES] [OPTION…]\n"
+    "\n"
+    "Runs the core with simulated memory and a simulated system, and checks every run. Without PLOT all of them.\n"
+    "  --exhaustive       all choices, depth first (the default)\n"
+    "  --random           choices from a seed, for some seconds\n"
+    "  --replay WHAT      one run again, told step by step: a seed, or choices as a failure prints them\n"
+    "  --bound N          exhaustive: at most N times, in one run, somebody else goes on though this one could, or an\n"
+    "                     old value is read (default: the plot's)\n"
+    "  --kills N          at most N deaths in a run, where any are planned; --quirks N sleeps that end early, or "
+    "swaps\n"
+    "                     that fail for no reason\n"
+    "  --messages N       of each producer\n"
+    "  --seconds N        random: so long (default 10); exhaustive: no more than this, and then say so\n"
+    "  --seed N           random: the first seed\n"
+    "  --list             the plots\n";
+
+struct wish {
+    enum driver_kind kind;
+    const char *replay;
+    long bound, kills, quirks, messages;
+    double seconds;
+    uint64_t seed;
+};
+
+static double cpu_seconds(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* The run that has just failed once more, and tells it. */
+static void tell_failure(const struct script *script, struct driver *driver, const char *plot, const char *options) {
+    driver->again = driver->trace = true;
+    (void)engine_run(script, driver);
+    printf("FAILED: %s\n", engine.message);
+    printf("to see it again: sim %s%s --replay ", plot, options);
+    engine_print_choices(stdout);
+    printf("\n");
+}
+
+static int failed_after(const struct plot *plot, uint64_t executions) {
+    printf("%s: failed after %llu executions\n", plot->name, (unsigned long long)executions);
+    return 1;
+}
+
+/* How this plot differs from what it is by default, for the command that repeats it. */
+static const char *options_of(const struct wish *wish) {
+    static char text[128];
+    size_t length = 0;
+    text[0] = '\0';
+    if (wish->kills >= 0) length += (size_t)snprintf(text, sizeof text, " --kills %ld", wish->kills);
+    if (wish->quirks >= 0)
+        length += (size_t)snprintf(text + length, sizeof text - length, " --quirks %ld", wish->quirks);
+    if (wish->messages >= 0) (void)snprintf(text + length, sizeof text - length, " --messages %ld", wish->messages);
+    return text;
+}
+
+static int explore(const struct plot *plot, const struct script *script, const struct wish *wish) {
+    struct driver driver = {.kind = DRIVE_EXHAUSTIVE, .bound = plot->bound};
+    if (wish->bound >= 0) driver.bound = (unsigned)wish->bound;
+    const double begin = cpu_seconds();
+    uint64_t executions = 0, steps = 0;
+    bool whole = true;
+    engine_restart();
+    do {
+        executions++;
+        if (!engine_run(script, &driver)) {
+            tell_failure(script, &driver, plot->name, options_of(wish));
+            return failed_after(plot, executions);
+        }
+        steps += engine.steps;
+        whole = wish->seconds == 0 || executions % 256 != 0 || cpu_seconds() - begin < wish->seconds;
+    } while (whole && engine_next());
+    const double seconds = cpu_seconds() - begin;
+    printf("%s: %llu executions, %llu states, %llu steps each; %s up to bound %u%s; %.1f s of processor\n", plot->name,
+           (unsigned long long)executions, (unsigned long long)engine_states(),
+           (unsigned long long)(steps / executions), whole ? "all" : "NOT ALL", driver.bound,
+           engine_was_bounded() ? "" : ", and so all there are", seconds);
+    return 0;
+}
+
+static int roam(const struct plot *plot, const struct script *script, const struct wish *wish) {
+    const double begin = cpu_seconds();
+    uint64_t executions = 0, steps = 0, seed = wish->seed;
+    double seconds;
+    printf("%s: first seed %llu\n", plot->name, (unsigned long long)seed);
+    do {
+        for (unsigned batch = 0; batch < 256; batch++, seed = mix(seed + 1)) {
+            struct driver driver = {.kind = DRIVE_RANDOM, .seed = seed};
+            executions++;
+            if (!engine_run(script, &driver)) {
+                tell_failure(script, &driver, plot->name, options_of(wish));
+                printf("the seed of it is %llu\n", (unsigned long long)seed);
+                return failed_after(plot, executions);
+            }
+            steps += engine.steps;
+        }
+        seconds = cpu_seconds() - begin;
+    } while (seconds < (wish->seconds == 0 ? 10 : wish->seconds));
+    printf("%s: %llu executions, %llu steps each; %.0f executions a second of processor\n", plot->name,
+           (unsigned long long)executions, (unsigned long long)(steps / executions), (double)executions / seconds);
+    return 0;
+}
+
+static int replay(const struct script *script, const struct wish *wish) {
+    struct driver driver = {.kind = DRIVE_RANDOM, .trace = true};
+    char *end;
+    driver.seed = strtoull(wish->replay, &end, 10);
+    if (*end != '\0' && !engine_parse_choices(wish->replay, &driver))
+        return (void)fprintf(stderr, "sim: not a seed and not choices: %s\n", wish->replay), 2;
+    const bool right = engine_run(script, &driver);
+    printf("%s%s\n", right ? "nothing is wrong with it" : "FAILED: ", right ? "" : engine.message);
+    return !right;
+}
+
+static int play(const struct plot *wanted, const struct wish *wish) {
+    struct plot plot = *wanted;
+    if (wish->kills >= 0 && plot.kills > 0) plot.kills = (unsigned)wish->kills;
+    if (wish->quirks >= 0) plot.quirks = (unsigned)wish->quirks;
+    if (wish->messages >= 0) plot.messages = (unsigned)wish->messages;
+    if (plot.messages > MESSAGES_MOST) return (void)fprintf(stderr, "sim: at most %d messages\n", MESSAGES_MOST), 2;
+    if (wish->bound > BOUND_MOST) return (void)fprintf(stderr, "sim: the bound is at most %d\n", BOUND_MOST), 2;
+    const struct script *script = plot_script(&plot);
+    if (wish->replay != NULL) return replay(script, wish);
+    return wish->kind == DRIVE_RANDOM ? roam(&plot, script, wish) : explore(&plot, script, wish);
+}
+
+static const struct plot *find_plot(const char *name) {
+    for (const struct plot *plot = plots; plot->name != NULL; plot++)
+        if (strcmp(plot->name, name) == 0) return plot;
+    return NULL;
+}
+
+static int list_plots(void) {
+    for (const struct plot *plot = plots; plot->name != NULL; plot++)
+        printf("%-12s %s\n", plot->name, plot->what);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    static const struct option options[] = {
+        {"exhaustive", no_argument, NULL, 'x'},     {"random", no_argument, NULL, 'r'},
+        {"replay", required_argument, NULL, 'a'},   {"bound", required_argument, NULL, 'b'},
+        {"kills", required_argument, NULL, 'k'},    {"quirks", required_argument, NULL, 'q'},
+        {"messages", required_argument, NULL, 'm'}, {"seconds", required_argument, NULL, 's'},
+        {"seed", required_argument, NULL, 'e'},     {"list", no_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+    };
+    struct wish wish = {DRIVE_EXHAUSTIVE, NULL, -1, -1, -1, -1, 0, mix((uint64_t)time(NULL))};
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        switch (option) {
+        case 'x': wish.kind = DRIVE_EXHAUSTIVE; break;
+        case 'r': wish.kind = DRIVE_RANDOM; break;
+        case 'a': wish.replay = optarg; break;
+        case 'b': wish.bound = strtol(optarg, NULL, 10); break;
+        case 'k': wish.kills = strtol(optarg, NULL, 10); break;
+        case 'q': wish.quirks = strtol(optarg, NULL, 10); break;
+        case 'm': wish.messages = strtol(optarg, NULL, 10); break;
+        case 's': wish.seconds = strtod(optarg, NULL); break;
+        case 'e': wish.seed = strtoull(optarg, NULL, 10); break;
+        case 'l': return list_plots();
+        case 'h': return fputs(HELP, stdout) < 0;
+        default: return (void)fputs(HELP, stderr), 2;
+        }
+    }
+    if (wish.replay != NULL && argc - optind != 1) return (void)fputs("sim: --replay is of one plot\n", stderr), 2;
+    int failed = 0;
+    for (int at = optind; at < argc; at++) {
+        const struct plot *plot = find_plot(argv[at]);
+        if (plot == NULL) return (void)fprintf(stderr, "sim: no plot is called %s: see --list\n", argv[at]), 2;
+        failed |= play(plot, &wish);
+    }
+    for (const struct plot *plot = plots; optind == argc && plot->name != NULL; plot++)
+        failed |= play(plot, &wish);
+    return failed;
+}
