@@ -39,6 +39,7 @@ LONG_FORMS = {
     "//tests/crash/hostile": "`ci/crash hostile`",
     "//tests/crash/interleave": "`ci/crash interleave`",
     "//tests/crash/kill": "`ci/crash kill`",
+    "//tests/sim": "`ci/sim`, `ci/sim --weaken`",
     "//tests/bench": "`ci/bench`, `ci/scoreboard`",
     "//fuzz": "`bazel run //fuzz:X_run`, `…_afl`; `bazel test //fuzz:canaries`",
 }

@@ -1,10 +1,12 @@
-/* The actors: producers that send numbered letters and close, consumers that receive until the last producer has gone, and
- * whoever replaces one that was killed. See plot.h. */
+/* The actors: producers that send numbered letters and close, consumers that receive until the last producer has
+ * gone, and whoever replaces one that was killed. See plot.h. */
 #include "plot.h"
 
 #include <errno.h>
 #include <string.h>
 
+#include "memory.h"
+#include "region.h"
 #include "sim_os.h"
 
 static const struct plot *plot;
@@ -12,7 +14,7 @@ static const struct plot *plot;
 static struct {
     enum shmq_end side;
     unsigned origin; /* of a producer's letters; whoever replaces it goes on with them */
-    bool pauses;
+    bool pauses, newcomer;
 } part[ACTORS_MOST];
 
 const struct plot *plot_now(void) { return plot; }
@@ -28,25 +30,33 @@ static bool has_any(enum shmq_end side) {
     return false;
 }
 
-static void pause_awhile(void) {
+static void pause_for(int64_t duration_ns) {
     const unsigned self = engine.current;
     part[self].pauses = true;
-    (void)os_nap(5 * OS_MS);
+    (void)os_nap(duration_ns);
     part[self].pauses = false;
 }
 
+/* NULL: it cannot be rung by the other end, and that is right. */
 static shmq *open_end(void) {
     shmq *q;
-    oracle_enter();
-    if (shmq_open(&q, "/q", part[engine.current].side, 0, NULL) != 0)
-        engine_fail("%s cannot open: errno %d", engine_self()->name, errno);
+    oracle_enter(UINT64_MAX);
+    const bool open = shmq_open(&q, "/q", part[engine.current].side, 0, NULL) == 0;
+    if (!open && plot->queue.strangers && errno == ENOTSUP) {
+        oracle_leave();
+        return NULL;
+    }
+    if (!open) engine_fail("%s cannot open: errno %d", engine_self()->name, errno);
     oracle_came();
     oracle_leave();
+    /* Others of its side must not wait for it, if its predecessor died with the side lock. */
+    if (part[engine.current].newcomer && plot->queue.flags != 0) pause_for(1000 * OS_MS);
     return q;
 }
 
 static void close_end(shmq *q) {
-    oracle_enter();
+    if (q == NULL) return;
+    oracle_enter(UINT64_MAX);
     oracle_closes();
     if (shmq_close(q) != 0) engine_fail("%s cannot close: errno %d", engine_self()->name, errno);
     oracle_leave();
@@ -58,25 +68,27 @@ static bool goes_on(int error) {
     if (error != EPIPE && error != EOWNERDEAD) engine_fail("%s fails with errno %d", engine_self()->name, error);
     oracle_told(error);
     if (!has_any(region_other(part[engine.current].side))) return false;
-    pause_awhile();
+    pause_for(5 * OS_MS);
     return true;
 }
 
 /* ---- Producers ------------------------------------------------------------------------------------------------- */
 
-static int send_payload(shmq *q, uint64_t payload) {
-    if (!plot->peek) return shmq_send(q, &payload, sizeof payload, plot->timeout_ms);
-    void *place = shmq_reserve(q, sizeof payload, plot->timeout_ms);
+static int send_payload(shmq *q, const uint64_t payload[2], size_t length) {
+    if (!plot->peek) return shmq_send(q, payload, length, plot->timeout_ms);
+    void *place = shmq_reserve(q, length, plot->timeout_ms);
     if (place == NULL) return -1;
-    memory_copy_in(place, &payload, sizeof payload, HERE);
-    return shmq_commit(q, sizeof payload);
+    memory_copy_in(place, payload, length, HERE);
+    return shmq_commit(q, length);
 }
 
 static bool send_letter(shmq *q, struct letter letter) {
+    uint64_t payload[2];
+    oracle_write(letter, payload);
     for (;;) {
-        oracle_enter();
+        oracle_enter(RECORD_HEADER + oracle_length(letter));
         oracle_sending(letter);
-        const bool sent = send_payload(q, oracle_payload(letter)) == 0;
+        const bool sent = send_payload(q, payload, oracle_length(letter)) == 0;
         const int error = errno;
         oracle_sent(letter, sent);
         oracle_leave();
@@ -87,7 +99,7 @@ static bool send_letter(shmq *q, struct letter letter) {
 
 static void drain(shmq *q) {
     for (;;) {
-        oracle_enter();
+        oracle_enter(plot->queue.capacity);
         const int result = shmq_drain(q, plot->timeout_ms), error = errno;
         oracle_leave();
         if (result == 0 || !goes_on(error)) return;
@@ -97,40 +109,43 @@ static void drain(shmq *q) {
 static void produce(void) {
     const unsigned origin = part[engine.current].origin;
     shmq *q = open_end();
-    for (unsigned number; (number = oracle_next_number(origin)) < plot->messages;)
+    for (unsigned number; q != NULL && (number = oracle_next_number(origin)) < plot->messages;)
         if (!send_letter(q, (struct letter){origin, number})) break;
-    if (plot->drain) drain(q);
+    if (plot->drain && q != NULL) drain(q);
     close_end(q);
 }
 
 /* ---- Consumers ------------------------------------------------------------------------------------------------- */
 
 /* False: none, with errno. */
-static bool receive(shmq *q, uint64_t *payload) {
+static bool receive(shmq *q, struct letter *letter) {
+    uint64_t payload[2] = {0, 0};
     if (!plot->peek) {
-        const ssize_t length = shmq_recv(q, payload, sizeof *payload, plot->timeout_ms);
-        if (length >= 0 && length != sizeof *payload) engine_fail("a message of %zd bytes", length);
-        if (length >= 0) oracle_seen(*payload);
-        return length >= 0;
+        const ssize_t length = shmq_recv(q, payload, sizeof payload, plot->timeout_ms);
+        if (length < 0) return false;
+        *letter = oracle_read(payload, (size_t)length);
+        oracle_seen(*letter);
+        return true;
     }
     size_t length;
     const void *message = shmq_peek(q, &length, plot->timeout_ms);
     if (message == NULL) return false;
-    if (length != sizeof *payload) engine_fail("a message of %zu bytes", length);
+    if (length > sizeof payload) engine_fail("a message of %zu bytes", length);
     memory_copy_out(payload, message, length, HERE);
-    oracle_seen(*payload);
+    *letter = oracle_read(payload, length);
+    oracle_seen(*letter);
     if (shmq_release(q) != 0) engine_fail("cannot release: errno %d", errno);
     return true;
 }
 
 static void consume(void) {
     shmq *q = open_end();
-    for (;;) {
-        uint64_t payload;
-        oracle_enter();
-        const bool received = receive(q, &payload);
+    while (q != NULL) {
+        struct letter letter;
+        oracle_enter(RECORD_ALIGN);
+        const bool received = receive(q, &letter);
         const int error = errno;
-        if (received) oracle_taken(payload);
+        if (received) oracle_taken(letter);
         oracle_leave();
         if (!received && !goes_on(error)) break;
     }
@@ -139,11 +154,12 @@ static void consume(void) {
 
 /* ---- The script ------------------------------------------------------------------------------------------------ */
 
-static void enter(enum shmq_end side, unsigned origin, const char *name) {
+static void enter(enum shmq_end side, unsigned origin, const char *name, bool newcomer) {
     const unsigned actor = engine_spawn(name, side == SHMQ_PRODUCER ? produce : consume, true);
     part[actor].side = side;
     part[actor].origin = origin;
     part[actor].pauses = false;
+    part[actor].newcomer = newcomer;
 }
 
 static void begin(void) {
@@ -153,14 +169,14 @@ static void begin(void) {
     oracle_begin();
     for (enum shmq_end side = SHMQ_PRODUCER; side <= SHMQ_CONSUMER; side++)
         for (unsigned at = 0; at < plot->ends[side]; at++)
-            enter(side, at, names[side][at]);
+            enter(side, at, names[side][at], false);
 }
 
 static void died(unsigned actor) {
     static const char *const names[] = {"new producer", "new consumer"};
     oracle_died(actor);
     world_bury(actor);
-    enter(part[actor].side, part[actor].origin, names[part[actor].side]);
+    if (!plot->unreplaced) enter(part[actor].side, part[actor].origin, names[part[actor].side], true);
 }
 
 const struct script *plot_script(const struct plot *next) {

@@ -200,8 +200,8 @@ static uint64_t state_now(void) {
     return hash | BOUND_MOST + 1; /* not 0 */
 }
 
-/* Where a state is, or where it could be put. The low bits of a slot say how much of the bound was left, the others which
- * state it is. */
+/* Where a state is, or where it could be put. The low bits of a slot say how much of the bound was left, the others
+ * which state it is. */
 static uint64_t *slot_of(uint64_t state) {
     uint64_t at = engine_hash(state, 0) & (seen.size - 1);
     while (seen.slots[at] != 0 && ((seen.slots[at] ^ state) & ~(uint64_t)BOUND_MOST) != 0)

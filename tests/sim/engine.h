@@ -1,17 +1,18 @@
 /* The engine of the simulator: actors that are coroutines of one process, and every choice that a run makes.
  *
- * A run is one execution of a script. It follows from its choices alone: who goes on at each scheduling point, who dies,
- * which of several values a load returns. Who makes the choices is the driver: depth first through all of them, a random
- * number generator from a seed, or bytes. All of them are noted, so that a run can be had again, and told.
+ * A run is one execution of a script. It follows from its choices alone: who goes on at each scheduling point, who
+ * dies, which of several values a load returns. Who makes the choices is the driver: depth first through all of them,
+ * a random number generator from a seed, or bytes. All of them are noted, so that a run can be had again, and told.
  *
  *     engine_run(script, driver)  resets, lets script->begin() spawn actors, runs them until none can go on
  *     engine_point()              an actor is about to do what others could tell: others may go first, somebody may die
  *     engine_sleep()              until woken, or until its time; time passes only when nobody can run
  *     engine_fail()               what must not happen has happened; the run is over
  *
- * Equal states. Each actor's history is a hash of all that it has been told so far, and so of all that it knows; objects
- * that several change add the order in which they were changed. Two points of equal histories and objects go on alike,
- * so the depth-first driver follows only the first of them, unless the second has more of its bound left than the first had. */
+ * Equal states. Each actor's history is a hash of all that it has been told so far, and so of all that it knows;
+ * objects that several change add the order in which they were changed. Two points of equal histories and objects go
+ * on alike, so the depth-first driver follows only the first of them, unless the second has more of its bound left
+ * than the first had. */
 #ifndef ENGINE_H
 #define ENGINE_H
 
@@ -101,9 +102,9 @@ struct engine {
     uint64_t objects; /* the sum of what all objects say of their own state */
     unsigned kills_left, quirks_left;
     unsigned steps;
-    /* The depth-first driver switches before a LOCAL step too. It need not: a store takes nothing from others, who may go
-     * on to read what was there before; of words that one actor alone stores to he himself reads one value only; and
-     * plain words that it matters for are a race. */
+    /* The depth-first driver switches before a LOCAL step too. It need not: a store takes nothing from others, who
+     * may go on to read what was there before; of words that one actor alone stores to he himself reads one value
+     * only; and plain words that it matters for are a race. */
     bool all_points;
     bool trace;
     bool failed;
@@ -119,8 +120,8 @@ bool engine_run(const struct script *script, struct driver *driver);
 bool engine_next(void);
 /* Forgets the states seen and the choices of the last run; before the first exhaustive one. */
 void engine_restart(void);
-/* The choices of the last run as text, only those that are not 0: "c,12:1,40:2", or "x2,12:1,40:2" for an exhaustive one of
- * bound 2, which has fewer choices to make; and back, for a driver with `again`. False: not such a text. */
+/* The choices of the last run as text, only those that are not 0: "c,12:1,40:2", or "x2,12:1,40:2" for an exhaustive
+ * one of bound 2, which has fewer choices to make; and back, for a driver with `again`. False: not such a text. */
 void engine_print_choices(FILE *to);
 bool engine_parse_choices(const char *text, struct driver *driver);
 

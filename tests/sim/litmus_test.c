@@ -1,5 +1,5 @@
-/* Does the memory model allow and forbid what C11 does? The classic litmus tests, each with its barriers and without: the
- * outcomes that the exhaustive driver sees must be those of C11, no more and no fewer. */
+/* Does the memory model allow and forbid what C11 does? The classic litmus tests, each with its barriers and without:
+ * the outcomes that the exhaustive driver sees must be those of C11, no more and no fewer. */
 #include "check.h"
 
 #include <stdio.h>

@@ -30,11 +30,13 @@ struct location {
     const void *word;
     uint64_t id;
     bool plain, touched;
+    int32_t settled;                /* nobody sees older stores any more */
     uint8_t old_reads[ACTORS_MOST]; /* in a row, of the same old store */
     int32_t last_read[ACTORS_MOST]; /* time of the store; plain: clock of the reader, 0 never */
 };
 
-/* What an actor has seen; what it would see after an acquire fence; what its stores carry since its last release fence. */
+/* What an actor has seen; what it would see after an acquire fence; what its stores carry since its last release
+ * fence. */
 struct thread {
     struct view now, pending, fenced;
     bool has_pending, has_fenced;
@@ -113,6 +115,7 @@ static struct location *find(const void *word) {
         location->stores = 1;
         location->history[0] = (struct store){.writer = NOBODY};
         location->id = 0;
+        location->settled = 0;
         memset(location->old_reads, 0, sizeof location->old_reads);
         memset(location->last_read, 0, sizeof location->last_read);
     }
@@ -125,7 +128,8 @@ static struct store *newest(struct location *location) { return &location->histo
 
 /* The index of the oldest store that the current actor may see. */
 static uint32_t oldest(const struct location *location) {
-    const int32_t seen = own_thread()->now.time[number_of(location)];
+    const int32_t own = own_thread()->now.time[number_of(location)];
+    const int32_t seen = own > location->settled ? own : location->settled;
     uint32_t at = location->stores - 1;
     while (location->history[at].time > seen)
         at--;
@@ -259,7 +263,7 @@ static const struct view *carried(enum order order, const struct view *replaced)
 /* Puts a store behind this one. */
 static void insert(struct location *location, uint32_t after, uint64_t value, enum order order,
                    const struct place *place, const struct view *replaced, bool joined) {
-    if (location->stores == STORES_MOST) engine_fail("more than %d stores to one word", STORES_MOST);
+    if (location->stores == STORES_MOST) engine_fail("no end: more than %d stores to one word", STORES_MOST);
     struct store *at = &location->history[after + 1];
     const int32_t before = location->history[after].time;
     const bool last = after + 1 == location->stores;
@@ -455,6 +459,11 @@ void memory_copy_out(void *to, const void *ring, size_t bytes, const struct plac
         const uint64_t value = read_plain(location, place)->value;
         memcpy((unsigned char *)to + done, &value, bytes - done < 8 ? bytes - done : 8);
     }
+}
+
+void memory_settle(void) {
+    for (unsigned at = CLOCKS; at < memory.locations; at++)
+        if (memory.location[at].touched) memory.location[at].settled = newest(&memory.location[at])->time;
 }
 
 void memory_give(struct view *object, unsigned actor) { join(object, &memory.thread[actor].now); }

@@ -1,20 +1,21 @@
 /* The memory model: at least as weak as C11's relaxed, acquire, release and seq_cst fences.
  *
- * A location is a word of 8 bytes and all that was ever stored there in this run, in modification order. Each actor has a
- * view: for each location the oldest store that it may still see. A load returns any store that is not older, as the
- * driver chooses; a store takes any place in the order that is not older, and does not part a read-modify-write from what
- * that read. A store carries the view of whoever made it (release), or of his last release fence, and of what it replaced
- * if it is a read-modify-write (release sequences, as in C++20: without the plain stores of the same actor that C11 still
- * had); an acquire load, or a later acquire fence, takes it over. seq_cst fences hand on one global view.
- * So nothing is ordered by the order of execution, and nothing is visible because time has passed, with one exception:
- * an actor reads the same old value at most OLD_READS times in a row, as every machine ends by showing what was stored.
+ * A location is a word of 8 bytes and all that was ever stored there in this run, in modification order. Each actor
+ * has a view: for each location the oldest store that it may still see. A load returns any store that is not older,
+ * as the driver chooses; a store takes any place in the order that is not older, and does not part a
+ * read-modify-write from what that read. A store carries the view of whoever made it (release), or of his last
+ * release fence, and of what it replaced if it is a read-modify-write (release sequences, as in C++20: without the
+ * plain stores of the same actor that C11 still had); an acquire load, or a later acquire fence, takes it over.
+ * seq_cst fences hand on one global view. So nothing is ordered by the order of execution. But every machine ends by
+ * showing what was stored: an actor reads the same old value at most OLD_READS times in a row, and none at all that
+ * was old when all slept and time had to pass.
  *
  * Left out: loads that return what is stored only later ("load buffering", which C11 allows between relaxed accesses).
  * seq_cst loads and stores: the core has none.
  *
  * Payload words are plain: a read that is not ordered after the latest write, or a write that is not ordered after all
- * reads and writes before it, ends the run as a data race. That also stands for load buffering on the ring: a reader who
- * gives its words back without release races with the next writer.
+ * reads and writes before it, ends the run as a data race. That also stands for load buffering on the ring: a reader
+ * who gives its words back without release races with the next writer.
  *
  * All words lie in memory_bytes, and their values in the histories alone; but plain words are mirrored there, so that
  * what somebody peeks at can be read. */
@@ -61,13 +62,15 @@ void memory_fence(enum order order, const struct place *place);
 void memory_copy_in(void *ring, const void *from, size_t bytes, const struct place *place);
 void memory_copy_out(void *to, const void *ring, size_t bytes, const struct place *place);
 void memory_pause(void);
+/* Time passes: what is stored by now is seen from now on. That orders nothing else. */
+void memory_settle(void);
 
 /* Objects outside of memory that order what happens around them: a lock gives away what its holder had seen. */
 void memory_give(struct view *object, unsigned actor);
 void memory_take(const struct view *object);
 
-/* The system's own look at a word on behalf of the current actor: any value that is not older than `floor`, a store that
- * memory_latest_seen() told. No scheduling point. */
+/* The system's own look at a word on behalf of the current actor: any value that is not older than `floor`, a store
+ * that memory_latest_seen() told. No scheduling point. */
 uint64_t memory_peek(const void *word, int32_t floor, const struct place *place);
 int32_t memory_latest_seen(const void *word);
 

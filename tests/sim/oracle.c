@@ -1,14 +1,16 @@
-/* What must be true of every run, whoever is scheduled, killed or shown an old value: each message whose send returned is
- * seen exactly once, in order, with its bytes; nobody sleeps while there is work, unless a death has taken the ring along;
- * no side lock has two owners; and who is told of an end is told the truth. */
+/* What must be true of every run, whoever is scheduled, killed or shown an old value: each message whose send
+ * returned is seen exactly once, in order, with its bytes; nobody sleeps while there is work, unless a death has
+ * taken the ring along; no side lock has two owners; and who is told of an end is told the truth. */
 #include "plot.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include "handle.h"
+#include "memory.h"
 #include "mix.h"
 
+enum { RECORD_MOST = RECORD_HEADER + 16 };
 enum fate { UNTRIED, TRIED, SENT };
 
 static struct {
@@ -23,11 +25,15 @@ static struct {
     unsigned missing_allowed;                /* consumers killed inside recv */
     /* Ends of lives, by side. */
     unsigned came[2], closed[2], died[2], events[2];
-    unsigned rescues[2]; /* how often one of this side may have lost its ring to a death */
+    unsigned deaths_unreported;           /* of producers */
+    bool is_unreported;                   /* the last producer's end */
+    unsigned came_at_report[ACTORS_MOST]; /* how many had come when this actor was told */
+    uint64_t need[ACTORS_MOST];           /* bytes that it waits for */
+    unsigned rescues[2];                  /* how often one of this side may have lost its ring to a death */
     /* By actor. */
     bool inside[ACTORS_MOST], is_there[ACTORS_MOST];
     int64_t excused_until_ns[ACTORS_MOST]; /* the sleep that a slice will end */
-    unsigned events_before[ACTORS_MOST];
+    unsigned events_before[ACTORS_MOST], came_before[ACTORS_MOST];
 } oracle;
 
 void oracle_begin(void) { memset(&oracle, 0, sizeof oracle); }
@@ -40,15 +46,28 @@ static bool lives(unsigned actor) { return engine.actor[actor].state == READY ||
 
 /* ---- Messages -------------------------------------------------------------------------------------------------- */
 
-uint64_t oracle_payload(struct letter letter) {
-    const uint64_t name = letter.origin * MESSAGES_MOST + letter.number;
-    return mix(name + 1) << 16 | name;
+static uint64_t name_of(struct letter letter) { return letter.origin * MESSAGES_MOST + letter.number; }
+
+size_t oracle_length(struct letter letter) { return plot_now()->uneven && letter.number % 2 == 0 ? 16 : 8; }
+
+void oracle_write(struct letter letter, uint64_t payload[2]) {
+    payload[0] = mix(name_of(letter) + 1) << 16 | name_of(letter);
+    payload[1] = mix(payload[0]);
 }
 
 static struct letter letter_of(uint64_t payload) {
     const struct letter letter = {(payload & 0xffff) / MESSAGES_MOST, payload % MESSAGES_MOST};
-    if (letter.origin >= ACTORS_MOST || oracle_payload(letter) != payload)
+    uint64_t right[2];
+    oracle_write(letter, right);
+    if (letter.origin >= ACTORS_MOST || payload != right[0])
         engine_fail("%s was given bytes that nobody sent: %llx", engine_self()->name, (unsigned long long)payload);
+    return letter;
+}
+
+struct letter oracle_read(const uint64_t payload[2], size_t length) {
+    const struct letter letter = letter_of(payload[0]);
+    if (length != oracle_length(letter) || (length == 16 && payload[1] != mix(payload[0])))
+        engine_fail("%s was given message %u with other bytes", engine_self()->name, letter.number);
     return letter;
 }
 
@@ -80,27 +99,34 @@ static void see(struct letter letter, unsigned reader) {
     message->seer = engine.current;
 }
 
-void oracle_seen(uint64_t payload) {
+void oracle_seen(struct letter letter) {
     /* Single consumers follow one another; many of them see each its own part. */
-    see(letter_of(payload), plot_now()->ends[SHMQ_CONSUMER] > 1 ? engine.current : 0);
+    see(letter, plot_now()->ends[SHMQ_CONSUMER] > 1 ? engine.current : 0);
 }
 
-void oracle_taken(uint64_t payload) {
-    const struct letter letter = letter_of(payload);
-    oracle.message[letter.origin][letter.number].taken = true;
-}
+void oracle_taken(struct letter letter) { oracle.message[letter.origin][letter.number].taken = true; }
 
 /* ---- Lives ----------------------------------------------------------------------------------------------------- */
 
-void oracle_enter(void) {
+void oracle_enter(uint64_t need) {
+    oracle.need[engine.current] = need;
     oracle.inside[engine.current] = true;
     oracle.events_before[engine.current] = oracle.events[other_side()];
+    oracle.came_before[engine.current] = oracle.came[other_side()];
 }
 
 void oracle_leave(void) { oracle.inside[engine.current] = false; }
 
+static bool has_any_there(enum shmq_end side) {
+    for (unsigned at = 0; at < ACTORS_MOST; at++)
+        if (oracle.is_there[at] && plot_side(at) == side) return true;
+    return false;
+}
+
 void oracle_came(void) {
     oracle.is_there[engine.current] = true;
+    if (plot_now()->queue.strangers && has_any_there(other_side())) engine_fail("two meet that cannot ring each other");
+    if (own_side() == SHMQ_PRODUCER) oracle.is_unreported = true;
     oracle.came[own_side()]++;
     oracle.events[own_side()]++;
     /* It has rung for the one before it. Of many, others may have died besides, or died at the side lock. */
@@ -124,6 +150,7 @@ void oracle_died(unsigned actor) {
     const enum shmq_end side = plot_side(actor);
     oracle.events[side]++;
     oracle.died[side]++;
+    oracle.deaths_unreported += side == SHMQ_PRODUCER;
     oracle.is_there[actor] = false;
     if (!oracle.inside[actor]) return;
     oracle.rescues[region_other(side)] += live_ends(region_other(side));
@@ -131,11 +158,32 @@ void oracle_died(unsigned actor) {
     if (side == SHMQ_CONSUMER && !plot_now()->peek) oracle.missing_allowed++;
 }
 
+/* Who is told that the other side has gone, and nobody came meanwhile, has first had what that left: messages, or
+ * room. */
+static void check_nothing_left(enum shmq_end side) {
+    const uint64_t used =
+        memory_newest(&world_page(SHMQ_PRODUCER)->cursor) - memory_newest(&world_page(SHMQ_CONSUMER)->cursor);
+    if (side == SHMQ_PRODUCER && used > 0)
+        engine_fail("%s is told of the end before the last message", engine_self()->name);
+    if (side == SHMQ_CONSUMER && used <= plot_now()->queue.capacity - RECORD_MOST && !plot_now()->drain)
+        engine_fail("%s is told of the end, and there is room", engine_self()->name);
+}
+
 void oracle_told(int error) {
     const enum shmq_end side = other_side();
     const char *self = engine_self()->name;
     if (error == EPIPE && oracle.closed[side] == 0) engine_fail("%s is told of a close, and nobody closed", self);
     if (error == EOWNERDEAD && oracle.died[side] == 0) engine_fail("%s is told of a death, and nobody died", self);
+    /* A consumer hears the same again until another producer comes; a later one hears nothing of it. */
+    if (error == EOWNERDEAD && side == SHMQ_PRODUCER && oracle.deaths_unreported == 0 &&
+        plot_now()->queue.slots[SHMQ_CONSUMER] == 1 &&
+        oracle.came_at_report[engine.current] != oracle.came_before[engine.current])
+        engine_fail("%s is told of a death that was reported before", self);
+    if (side == SHMQ_PRODUCER && oracle.events[side] == oracle.events_before[engine.current])
+        oracle.deaths_unreported = 0;
+    oracle.came_at_report[engine.current] = oracle.came[side];
+    if (side == SHMQ_PRODUCER) oracle.is_unreported = false;
+    if (oracle.came[side] == oracle.came_before[engine.current] && !has_any_there(side)) check_nothing_left(side);
     if (oracle.events[side] != oracle.events_before[engine.current]) return; /* it may have heard of any of them */
     for (unsigned at = 0; at < ACTORS_MOST; at++)
         if (oracle.is_there[at] && plot_side(at) == side)
@@ -160,6 +208,10 @@ enum missed { NOTHING, DEATH, RING };
 static enum missed missed_lock(const struct shmq *q) {
     const uint64_t owner = memory_newest(&q->own->lock) & 0xff;
     if (owner == 0) return RING;
+    for (unsigned at = 0; at < ACTORS_MOST; at++) {
+        const struct shmq *holder = lives(at) && plot_pauses(at) ? world_handle(at) : NULL;
+        if (holder != NULL && holder->end == q->end && holder->region.slot + 1 == owner && !holder->locked) return RING;
+    }
     return world_is_held(region_role(q->end) + (int64_t)owner - 1, 1) ? NOTHING : DEATH;
 }
 
@@ -171,9 +223,9 @@ static enum missed missed_end(const struct shmq *q) {
         const uint64_t life = memory_newest(&q->peer->life[slot]);
         if (life == 0 || life == q->old_life[slot]) continue;
         if (life % 2 != 0) return DEATH;
-        /* It has seen the life closed under a lease that was still held. The core does not believe that of a life that it
-         * has not seen open, nor when it has asked before, and the lease is dropped without a ring: so it hears of the
-         * end by its slice. */
+        /* It has seen the life closed under a lease that was still held. The core does not believe that of a life
+         * that it has not seen open, nor when it has asked before, and the lease is dropped without a ring: so it
+         * hears of the end by its slice. */
         if (life == q->seen_life[slot]) return DEATH;
         missed = RING;
     }
@@ -184,9 +236,8 @@ static enum missed missed_by(unsigned actor) {
     const struct shmq *q = world_handle(actor);
     if (q == NULL || plot_pauses(actor)) return NOTHING;
     if (q->many && !q->locked) return missed_lock(q);
-    if (memory_newest(&q->own->ticket) % 2 == 0) return NOTHING;
-    const uint64_t want = memory_newest(&q->own->want);
-    return (int64_t)(memory_newest(&q->peer->cursor) - want) >= 0 ? RING : missed_end(q);
+    const uint64_t available = memory_newest(&q->peer->cursor) + q->ring.slack - q->ring.own;
+    return available >= oracle.need[actor] ? RING : missed_end(q);
 }
 
 /* All sleep. Time-outs are no excuse: whoever waits to be woken must not miss anything, but what a death took along. */
@@ -203,6 +254,7 @@ bool oracle_idle(void) {
         oracle.rescues[plot_side(at)]--;
         oracle.excused_until_ns[at] = engine.actor[at].until_ns;
     }
+    memory_settle();
     return over;
 }
 
@@ -214,15 +266,21 @@ static void see_what_is_left(void) {
     const uint64_t tail = memory_newest(&world_page(SHMQ_PRODUCER)->cursor);
     uint64_t head = memory_newest(&world_page(SHMQ_CONSUMER)->cursor);
     if (tail - head > capacity) engine_fail("head %llu, tail %llu", (unsigned long long)head, (unsigned long long)tail);
-    for (; head != tail; head += 16) {
+    while (head != tail) {
         const unsigned char *record = world_ring() + (head & (capacity - 1));
-        if ((uint32_t)memory_newest(record) != 8) engine_fail("a record left is not whole");
-        see(letter_of(memory_newest(record + 8)), plot_now()->ends[SHMQ_CONSUMER] > 1 ? ACTORS_MOST - 1 : 0);
+        const uint32_t length = (uint32_t)memory_newest(record);
+        const struct letter letter = letter_of(memory_newest(record + RECORD_HEADER));
+        if (length != oracle_length(letter)) engine_fail("a record that was left has %u bytes", length);
+        see(letter, plot_now()->ends[SHMQ_CONSUMER] > 1 ? ACTORS_MOST - 1 : 0);
+        head += RECORD_HEADER + length;
     }
 }
 
 void oracle_end(void) {
     unsigned missing = 0, first = 0;
+    if (oracle.is_unreported && oracle.died[SHMQ_CONSUMER] == 0 && live_ends(SHMQ_PRODUCER) == 0 &&
+        live_ends(SHMQ_CONSUMER) > 0)
+        engine_fail("a consumer waits, and was never told of the last producer's end");
     see_what_is_left();
     for (unsigned origin = 0; origin < ACTORS_MOST; origin++) {
         for (unsigned number = 0; number < MESSAGES_MOST; number++) {

@@ -1,8 +1,9 @@
-/* The simulated system: what sim_os.h names. As little as the core can tell of Linux: locks of bytes that their holder's
- * death drops, futexes, FIFOs, semaphores, one mutex with conditions, signals, a clock that moves when all sleep.
+/* The simulated system: what sim_os.h names. As little as the core can tell of Linux: locks of bytes that their
+ * holder's death drops, futexes, FIFOs, semaphores, one mutex with conditions, signals, a clock that moves when all
+ * sleep.
  *
- * Locks and the mutex order memory, as the kernel's do and as the core says that it relies on. Nothing else does: whoever
- * was woken has seen nothing by that alone. */
+ * Locks and the mutex order memory, as the kernel's do and as the core says that it relies on. Nothing else does:
+ * whoever was woken has seen nothing by that alone. */
 #include "sim_os.h"
 
 #include <string.h>
@@ -392,6 +393,8 @@ int sim_cond_signal(pthread_cond_t *cond, const struct place *place) {
 /* ---- Processes and signals ------------------------------------------------------------------------------------- */
 
 pid_t sim_process(void) { return FIRST_PROCESS + (pid_t)engine.current; }
+
+uint32_t sim_process_space(void) { return world_process_space(); }
 
 int sim_pidfd_open(pid_t process, const struct place *place) {
     call(place, WITNESS);

@@ -2,8 +2,6 @@
 #ifndef PLOT_H
 #define PLOT_H
 
-#include "memory.h"
-#include "region.h"
 #include "world.h"
 
 enum { MESSAGES_MOST = 16 }; /* of one producer and those that replace it */
@@ -14,9 +12,11 @@ struct plot {
     unsigned ends[2];  /* actors at each side, to begin with */
     unsigned messages; /* of each producer */
     bool peek;         /* consumers peek and release, producers reserve and commit */
+    bool uneven;       /* every second message is longer */
     bool drain;        /* producers drain before they close */
     int timeout_ms;
-    unsigned kills; /* each victim is replaced */
+    unsigned kills;
+    bool unreplaced; /* else somebody comes for each that was killed */
     unsigned quirks;
     unsigned bound; /* of the short form: see struct driver */
 };
@@ -41,21 +41,26 @@ bool plot_pauses(unsigned actor);
 
 void oracle_begin(void);
 
-/* Around each call of the core: who is killed between may leave somebody without his ring. */
-void oracle_enter(void);
+/* Around each call of the core, which waits for so many bytes. Who is killed between may leave somebody without his
+ * ring. */
+void oracle_enter(uint64_t need);
 void oracle_leave(void);
 
 void oracle_came(void);
 void oracle_closes(void);
 
-uint64_t oracle_payload(struct letter letter);
+/* What is in a letter, and how much of it is sent. */
+void oracle_write(struct letter letter, uint64_t payload[2]);
+size_t oracle_length(struct letter letter);
+/* The letter that a consumer was given. */
+struct letter oracle_read(const uint64_t payload[2], size_t length);
 void oracle_sending(struct letter letter);
 void oracle_sent(struct letter letter, bool sent);
 /* The number that the next of this origin has: what was tried, or sent, is not sent again. */
 unsigned oracle_next_number(unsigned origin);
 /* A consumer has been given this, and for good. */
-void oracle_seen(uint64_t payload);
-void oracle_taken(uint64_t payload);
+void oracle_seen(struct letter letter);
+void oracle_taken(struct letter letter);
 /* A call said that the other end closed (EPIPE) or died (EOWNERDEAD). */
 void oracle_told(int error);
 /* One was killed. */

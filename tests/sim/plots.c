@@ -1,10 +1,12 @@
-/* What is simulated: small cases, each with what could go wrong in it. A record is 16 bytes: a header, and a payload of 8. */
+/* What is simulated: small cases, each with what could go wrong in it. A record is 16 bytes: a header, and a payload
+ * of 8. */
 #include "plot.h"
 
 enum { TWO_RECORDS = 32, FOUR_RECORDS = 64 };
 
-#define PAIR(kind)    .queue = {SHMQ_NOTIFY_##kind, 0, TWO_RECORDS, {1, 1}}, .ends = {1, 1}, .timeout_ms = -1
-#define MANY(p, c, n) .queue = {SHMQ_NOTIFY_SEM, MANY_OF(p, c), (n), {(p), (c)}}, .ends = {(p), (c)}, .timeout_ms = -1
+#define PAIR(kind) .queue = {SHMQ_NOTIFY_##kind, 0, TWO_RECORDS, {1, 1}, false}, .ends = {1, 1}, .timeout_ms = -1
+#define MANY(p, c, n)                                                                                                  \
+    .queue = {SHMQ_NOTIFY_SEM, MANY_OF(p, c), (n), {(p), (c)}, false}, .ends = {(p), (c)}, .timeout_ms = -1
 #define MANY_OF(p, c) (((p) > 1 ? SHMQ_MANY_PRODUCERS : 0u) | ((c) > 1 ? SHMQ_MANY_CONSUMERS : 0u))
 
 const struct plot plots[] = {
@@ -19,12 +21,18 @@ const struct plot plots[] = {
      .kills = 1, .bound = 1},
     {"drain", "the producer waits until all is received before it closes", PAIR(SEM), .messages = 2, .drain = true,
      .kills = 1, .bound = 2},
+    {"uneven", "messages of two lengths", PAIR(SEM), .messages = 3, .uneven = true, .kills = 1, .bound = 1},
+    {"strangers", "two that cannot signal each other come at once",
+     .queue = {SHMQ_NOTIFY_SIGNAL, 0, TWO_RECORDS, {1, 1}, .strangers = true}, .ends = {1, 1}, .messages = 1,
+     .timeout_ms = 1000, .bound = 3},
     {"end", "a consumer waits for one message and the end; who dies is replaced", PAIR(SEM), .messages = 1, .kills = 2,
      .bound = 1},
+    {"death", "who dies is not replaced, and the other is told", PAIR(SEM), .messages = 2, .kills = 1,
+     .unreplaced = true, .bound = 2},
     {"sidelock", "three producers contend for the side lock, with room for all", MANY(3, 0, FOUR_RECORDS),
      .messages = 1, .kills = 1, .bound = 2},
     {"producers", "two producers and a consumer", MANY(2, 1, TWO_RECORDS), .messages = 2, .kills = 1, .bound = 1},
-    {"consumers", "a producer and two consumers", MANY(1, 2, TWO_RECORDS), .messages = 3, .kills = 1, .bound = 1},
+    {"consumers", "a producer and two consumers", MANY(1, 2, TWO_RECORDS), .messages = 2, .kills = 1, .bound = 1},
     {"drain_many", "two producers that drain beside each other", MANY(2, 1, TWO_RECORDS), .messages = 1, .drain = true,
      .kills = 1, .bound = 1},
     {.name = NULL},

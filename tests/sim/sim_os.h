@@ -1,5 +1,5 @@
-/* What os.h and notify_os.h are in the simulator: the same names, and each call is one of the simulated system's (os.c).
- * What region.c and guard.c alone call is not here: world.c stands for them. */
+/* What os.h and notify_os.h are in the simulator: the same names, and each call is one of the simulated system's
+ * (os.c). What region.c and guard.c alone call is not here: world.c stands for them. */
 #ifndef SIM_OS_H
 #define SIM_OS_H
 
@@ -57,6 +57,7 @@ int sim_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t until_ns
 int sim_cond_signal(pthread_cond_t *cond, const struct place *place);
 
 pid_t sim_process(void);
+uint32_t sim_process_space(void);
 int sim_pidfd_open(pid_t process, const struct place *place);
 int sim_pidfd_signal(int pidfd, const struct place *place);
 int sim_signal_wait(int64_t until_ns, const struct place *place);
@@ -105,7 +106,7 @@ int sim_signal_wait(int64_t until_ns, const struct place *place);
 #define os_cond_signal(cond)             sim_cond_signal((cond), HERE)
 
 #define os_process()                   sim_process()
-#define os_process_space()             ((uint32_t)1)
+#define os_process_space()             sim_process_space()
 #define os_signal_is_blocked(number)   ((void)(number), true)
 #define os_signal_wait(number, until)  ((void)(number), sim_signal_wait((until), HERE))
 #define os_pidfd_open(process)         sim_pidfd_open((process), HERE)

@@ -1,5 +1,5 @@
-/* What shared.h is in the simulator: the same names, and each access is one of the memory model's (memory.h), at the line
- * that makes it. Statistics are no scheduling points: nobody's steps depend on them. */
+/* What shared.h is in the simulator: the same names, and each access is one of the memory model's (memory.h), at the
+ * line that makes it. Statistics are no scheduling points: nobody's steps depend on them. */
 #ifndef SIM_SHARED_H
 #define SIM_SHARED_H
 

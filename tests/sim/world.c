@@ -71,6 +71,8 @@ void world_begin(void) {
         handles[at].open = false;
 }
 
+uint32_t world_process_space(void) { return world.strangers ? 1 + handles[engine.current].region.role : 1; }
+
 bool world_is_empty_slot(int64_t byte) {
     const int64_t slot = byte - LEASE_ROLES;
     return slot >= 0 && slot < 2 * SLOTS && slot % SLOTS >= world.slots[slot / SLOTS];

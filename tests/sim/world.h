@@ -15,6 +15,7 @@ struct queue {
     unsigned flags;
     uint64_t capacity;
     unsigned slots[2]; /* of each side that anybody will ever take */
+    bool strangers;    /* each end in a PID namespace of its own */
 };
 
 /* The queue that the next runs are about; then, for each run, that nobody has been there yet. */
@@ -33,6 +34,7 @@ unsigned char *world_ring(void);
 
 /* os.c's part. */
 void world_begin_os(void);
+uint32_t world_process_space(void);
 bool world_is_empty_slot(int64_t byte);
 bool world_holds(unsigned actor, int64_t byte);
 bool world_is_held(int64_t byte, int64_t bytes);
