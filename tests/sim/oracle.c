@@ -203,7 +203,7 @@ void oracle_look(void) {
 }
 
 /* What a sleeper misses: nothing; what a slice is there for; or what it should have been woken for. */
-enum missed { NOTHING, DEATH, RING };
+enum missed { NOTHING, DEATH, LATE_CLOSE, RING };
 
 static enum missed missed_lock(const struct shmq *q) {
     const uint64_t owner = memory_newest(&q->own->lock) & 0xff;
@@ -226,7 +226,7 @@ static enum missed missed_end(const struct shmq *q) {
         /* It has seen the life closed under a lease that was still held. The core does not believe that of a life
          * that it has not seen open, nor when it has asked before, and the lease is dropped without a ring: so it
          * hears of the end by its slice. */
-        if (life == q->seen_life[slot]) return DEATH;
+        if (life == q->seen_life[slot]) return LATE_CLOSE;
         missed = RING;
     }
     return missed;
@@ -240,6 +240,12 @@ static enum missed missed_by(unsigned actor) {
     return available >= oracle.need[actor] ? RING : missed_end(q);
 }
 
+/* These two hear of a death at once, from the kernel. */
+static bool kernel_tells(void) {
+    const struct queue *queue = &plot_now()->queue;
+    return queue->flags == 0 && (queue->notify == SHMQ_NOTIFY_FIFO || queue->notify == SHMQ_NOTIFY_LOCK);
+}
+
 /* All sleep. Time-outs are no excuse: whoever waits to be woken must not miss anything, but what a death took along. */
 bool oracle_idle(void) {
     bool over = true;
@@ -247,6 +253,8 @@ bool oracle_idle(void) {
         if (engine.actor[at].state != ASLEEP) continue;
         const enum missed missed = missed_by(at);
         over = over && missed == NOTHING && !plot_pauses(at);
+        if (missed == DEATH && engine.actor[at].sleep == SLEEP_WAIT && kernel_tells())
+            engine_fail("%s sleeps on after a death", engine.actor[at].name);
         if (missed != RING || engine.actor[at].sleep != SLEEP_WAIT) continue;
         if (oracle.excused_until_ns[at] == engine.actor[at].until_ns) continue;
         if (oracle.rescues[plot_side(at)] == 0)
