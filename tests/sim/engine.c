@@ -197,7 +197,7 @@ static uint64_t state_now(void) {
     for (unsigned at = 0; at < ACTORS_MOST; at++)
         if (engine.actor[at].state != ABSENT)
             hash = engine_hash(hash, engine.actor[at].history + ((uint64_t)engine.actor[at].state << 60));
-    return hash | BOUND_MOST + 1; /* not 0 */
+    return hash | (BOUND_MOST + 1); /* not 0 */
 }
 
 /* Where a state is, or where it could be put. The low bits of a slot say how much of the bound was left, the others

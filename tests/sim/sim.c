@@ -39,21 +39,6 @@ static double cpu_seconds(void) {
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-/* The run that has just failed once more, and tells it. */
-static void tell_failure(const struct script *script, struct driver *driver, const char *plot, const char *options) {
-    driver->again = driver->trace = true;
-    (void)engine_run(script, driver);
-    printf("FAILED: %s\n", engine.message);
-    printf("to see it again: sim %s%s --replay ", plot, options);
-    engine_print_choices(stdout);
-    printf("\n");
-}
-
-static int failed_after(const struct plot *plot, uint64_t executions) {
-    printf("%s: failed after %llu executions\n", plot->name, (unsigned long long)executions);
-    return 1;
-}
-
 /* How this plot differs from what it is by default, for the command that repeats it. */
 static const char *options_of(const struct wish *wish) {
     static char text[128];
@@ -66,6 +51,18 @@ static const char *options_of(const struct wish *wish) {
     return text;
 }
 
+/* Shows the run that has just failed once more, step by step; last, the command that repeats it. */
+static int tell_failure(const struct plot *plot, struct driver *driver, const struct wish *wish, uint64_t executions) {
+    driver->again = driver->trace = true;
+    (void)engine_run(plot_script(plot), driver);
+    printf("FAILED: %s\n%s: failed after %llu executions", engine.message, plot->name, (unsigned long long)executions);
+    if (driver->kind == DRIVE_RANDOM) printf("; its seed is %llu", (unsigned long long)driver->seed);
+    printf("\nto see it again: sim %s%s --replay ", plot->name, options_of(wish));
+    engine_print_choices(stdout);
+    printf("\n");
+    return 1;
+}
+
 static int explore(const struct plot *plot, const struct script *script, const struct wish *wish) {
     struct driver driver = {.kind = DRIVE_EXHAUSTIVE, .bound = plot->bound};
     if (wish->bound >= 0) driver.bound = (unsigned)wish->bound;
@@ -75,10 +72,7 @@ static int explore(const struct plot *plot, const struct script *script, const s
     engine_restart();
     do {
         executions++;
-        if (!engine_run(script, &driver)) {
-            tell_failure(script, &driver, plot->name, options_of(wish));
-            return failed_after(plot, executions);
-        }
+        if (!engine_run(script, &driver)) return tell_failure(plot, &driver, wish, executions);
         steps += engine.steps;
         whole = wish->seconds == 0 || executions % 256 != 0 || cpu_seconds() - begin < wish->seconds;
     } while (whole && engine_next());
@@ -99,11 +93,7 @@ static int roam(const struct plot *plot, const struct script *script, const stru
         for (unsigned batch = 0; batch < 256; batch++, seed = mix(seed + 1)) {
             struct driver driver = {.kind = DRIVE_RANDOM, .seed = seed};
             executions++;
-            if (!engine_run(script, &driver)) {
-                tell_failure(script, &driver, plot->name, options_of(wish));
-                printf("the seed of it is %llu\n", (unsigned long long)seed);
-                return failed_after(plot, executions);
-            }
+            if (!engine_run(script, &driver)) return tell_failure(plot, &driver, wish, executions);
             steps += engine.steps;
         }
         seconds = cpu_seconds() - begin;
@@ -148,6 +138,14 @@ static int list_plots(void) {
     return 0;
 }
 
+static long number_of(const char *text) {
+    char *end;
+    const long number = strtol(text, &end, 10);
+    if (end != text && *end == '\0' && number >= 0) return number;
+    (void)fprintf(stderr, "sim: not a number: %s: see --help\n", text);
+    exit(2);
+}
+
 int main(int argc, char **argv) {
     static const struct option options[] = {
         {"exhaustive", no_argument, NULL, 'x'},     {"random", no_argument, NULL, 'r'},
@@ -163,11 +161,11 @@ int main(int argc, char **argv) {
         case 'x': wish.kind = DRIVE_EXHAUSTIVE; break;
         case 'r': wish.kind = DRIVE_RANDOM; break;
         case 'a': wish.replay = optarg; break;
-        case 'b': wish.bound = strtol(optarg, NULL, 10); break;
-        case 'k': wish.kills = strtol(optarg, NULL, 10); break;
-        case 'q': wish.quirks = strtol(optarg, NULL, 10); break;
-        case 'm': wish.messages = strtol(optarg, NULL, 10); break;
-        case 's': wish.seconds = strtod(optarg, NULL); break;
+        case 'b': wish.bound = number_of(optarg); break;
+        case 'k': wish.kills = number_of(optarg); break;
+        case 'q': wish.quirks = number_of(optarg); break;
+        case 'm': wish.messages = number_of(optarg); break;
+        case 's': wish.seconds = (double)number_of(optarg); break;
         case 'e': wish.seed = strtoull(optarg, NULL, 10); break;
         case 'l': return list_plots();
         case 'h': return fputs(HELP, stdout) < 0;

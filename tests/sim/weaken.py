@@ -156,7 +156,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("names", nargs="*", metavar="STEP", help="only these; default: all")
     parser.add_argument("--list", action="store_true", help="show the steps, see that they apply, and run nothing")
-    parser.add_argument("--seconds", type=float, default=3, help="of each plot, of each kind (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=3, help="of each plot, of each kind (default: %(default)s)")
     try:
         return run(parser.parse_args())
     except Failure as failure:
