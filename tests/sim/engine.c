@@ -330,7 +330,8 @@ void engine_point(const struct place *place, unsigned kind) {
     if (run.script->look != NULL) run.script->look();
     const bool few = run.driver->kind == DRIVE_EXHAUSTIVE && !engine.all_points;
     if (!few || (kind & LOCAL) == 0) schedule();
-    engine_learn((uintptr_t)place); /* so that a step is never mistaken for the state before it */
+    engine_learn(place == NULL ? 0
+                               : (uint64_t)place->line); /* so that a step is never mistaken for the state before it */
     if (few && (kind & UNSEEN) != 0) kind = QUIET;
     if (engine.kills_left == 0 || (kind & (EFFECT | WITNESS)) == 0) return;
     unsigned victims[ACTORS_MOST], count = 0;

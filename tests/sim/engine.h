@@ -163,9 +163,9 @@ static inline void engine_learn(uint64_t value) {
 /* An object that several change: the current actor does, and learns what it found. `id` is all its state so far. */
 static inline void engine_touch(uint64_t *id, uint64_t value) {
     engine_learn(*id ^ value);
-    engine.objects -= engine_hash(*id, (uintptr_t)id);
+    engine.objects -= engine_hash(*id, (uintptr_t)id - (uintptr_t)&engine);
     *id = engine_self()->history;
-    engine.objects += engine_hash(*id, (uintptr_t)id);
+    engine.objects += engine_hash(*id, (uintptr_t)id - (uintptr_t)&engine);
 }
 
 #endif
