@@ -65,8 +65,10 @@ int shmq_begin(struct shmq *q) {
 
 /* Gives back an end that failed to open, or is closed. */
 static int give_back(struct shmq *q, bool failed) {
-    bells_close(&q->bells);
     lease_drop(q->region.object, region_own_lease(&q->region), 1);
+    /* Now, not before: who comes while the lease is held takes it for an end that is there, and would sleep on. */
+    if (q->fault == 0 && !failed) (void)doorbell_announce(q); /* who cannot be rung finds out by a slice */
+    bells_close(&q->bells);
     int result = q->fault == 0 || failed ? region_retire(&q->region, failed) : 0;
     region_close(&q->region);
     return result;
@@ -119,10 +121,7 @@ int shmq_close(shmq *q) {
     if (q == NULL || q->fault == EINVAL) return fail(EINVAL);
     q->held = 0;
     (void)leave(q, 0);
-    if (q->fault == 0) {
-        life_end(q);
-        (void)doorbell_announce(q); /* who cannot be rung finds out by a slice */
-    }
+    if (q->fault == 0) life_end(q);
     q->region.until_ns = region_deadline();
     guard_lock();
     int result = give_back(q, false);

@@ -203,7 +203,7 @@ void oracle_look(void) {
 }
 
 /* What a sleeper misses: nothing; what a slice is there for; or what it should have been woken for. */
-enum missed { NOTHING, DEATH, LATE_CLOSE, RING };
+enum missed { NOTHING, DEATH, RING };
 
 static enum missed missed_lock(const struct shmq *q) {
     const uint64_t owner = memory_newest(&q->own->lock) & 0xff;
@@ -223,10 +223,6 @@ static enum missed missed_end(const struct shmq *q) {
         const uint64_t life = memory_newest(&q->peer->life[slot]);
         if (life == 0 || life == q->old_life[slot]) continue;
         if (life % 2 != 0) return DEATH;
-        /* It has seen the life closed under a lease that was still held. The core does not believe that of a life
-         * that it has not seen open, nor when it has asked before, and the lease is dropped without a ring: so it
-         * hears of the end by its slice. */
-        if (life == q->seen_life[slot]) return LATE_CLOSE;
         missed = RING;
     }
     return missed;
