@@ -261,8 +261,10 @@ static const unsigned char *map_object(void) {
 
 /* Keeps a peer that sleeps from waking by itself, so that each run finds it asleep all the time. But a wait for signals is
  * cut short by that. */
+static bool can_freeze(void) { return outstanding && scene->notifier->kind != SHMQ_NOTIFY_SIGNAL; }
+
 static void freeze_peer(bool freezes) {
-    if (!outstanding || scene->notifier->kind == SHMQ_NOTIFY_SIGNAL) return;
+    if (!can_freeze()) return;
     if (kill(peer.pid, freezes ? SIGSTOP : SIGCONT) != 0) trial_ends(BAD, "the peer is not there any more");
 }
 
@@ -284,8 +286,7 @@ static void let_peer_sleep(void) {
 /* A victim that was done has rung for a peer that is frozen in its sleep. */
 static void check_rung(void) {
     const unsigned char *object = map_object();
-    if (!outstanding || scene->operation == DRAIN || scene->notifier->kind == SHMQ_NOTIFY_SIGNAL || object == NULL)
-        return;
+    if (!can_freeze() || scene->operation == DRAIN || object == NULL) return;
     if (atomic_load(&page_of(object, scene->side)->rings) == rings_before)
         trial_ends(BAD, "the victim was done, and has not rung for the peer, which sleeps");
 }
@@ -400,7 +401,9 @@ static unsigned kill_rescuer(unsigned allowed) {
     else
         ledger.forgiven++;
     const bool untold = has_mate() || (is_alone() && scene->side == SHMQ_CONSUMER);
-    return untold ? QUIET : trace.done ? DEAD : allowed | DEAD;
+    /* Who waits in its call, and is not frozen, may have heard of the first already. */
+    const bool hears_last = trace.done && (!outstanding || can_freeze());
+    return untold ? QUIET : hears_last ? DEAD : allowed | DEAD;
 }
 
 /* ---- What must hold then ------------------------------------------------------------------- */
