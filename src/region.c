@@ -279,7 +279,7 @@ static int read_page(const struct region *region, off_t number, struct end_page 
     return got == (ssize_t)sizeof *page ? 0 : fail(EPROTO);
 }
 
-/* 1 if there is an end of either side, besides a lease that is ours, 0 if none. */
+/* 1 if there is an end of either side, besides a lease that is ours, 0 if none; -1: could not look. */
 static int has_ends(const struct region *region) { return os_lock_held(region->object, LEASE_ROLES, (off_t)2 * SLOTS); }
 
 static bool was_used(const struct end_page *page) {
@@ -292,7 +292,7 @@ static bool was_used(const struct end_page *page) {
 /* Why a name goes. */
 enum farewell { UNLINKED, DRAINED, FAILED };
 
-/* Under the exclusive lease: may the name go? 1 yes, 0 no. Nobody moves the words now. */
+/* Under the exclusive lease: may the name go? 1 yes, 0 no, -1: could not look. Nobody moves the words now. */
 static int is_over(const struct region *region, enum farewell why) {
     struct end_page producer, consumer;
     if (why == UNLINKED) return 1;
