@@ -25,7 +25,7 @@ static struct {
     unsigned missing_allowed;                /* consumers killed inside recv */
     /* Ends of lives, by side. */
     unsigned came[2], closed[2], died[2], events[2];
-    unsigned deaths_unreported;           /* of producers */
+    uint64_t reported[SLOTS];             /* the lives of producers whose end was told */
     bool is_unreported;                   /* the last producer's end */
     unsigned came_at_report[ACTORS_MOST]; /* how many had come when this actor was told */
     uint64_t need[ACTORS_MOST];           /* bytes that it waits for */
@@ -150,7 +150,6 @@ void oracle_died(unsigned actor) {
     const enum shmq_end side = plot_side(actor);
     oracle.events[side]++;
     oracle.died[side]++;
-    oracle.deaths_unreported += side == SHMQ_PRODUCER;
     oracle.is_there[actor] = false;
     if (!oracle.inside[actor]) return;
     oracle.rescues[region_other(side)] += live_ends(region_other(side));
@@ -169,18 +168,27 @@ static void check_nothing_left(enum shmq_end side) {
         engine_fail("%s is told of the end, and there is room", engine_self()->name);
 }
 
+/* Notes whose end it is: of the lives that the core has seen so far, which may be fewer than there were. False: it is
+ * a death, and all of them were told before. */
+static bool reports_news(int error) {
+    const struct shmq *q = world_handle(engine.current);
+    bool is_new = error != EOWNERDEAD;
+    for (unsigned slot = 0; slot < q->peer_slots; slot++) {
+        is_new = is_new || (q->seen_life[slot] % 2 != 0 && q->seen_life[slot] != oracle.reported[slot]);
+        oracle.reported[slot] = q->seen_life[slot];
+    }
+    return is_new;
+}
+
 void oracle_told(int error) {
     const enum shmq_end side = other_side();
     const char *self = engine_self()->name;
     if (error == EPIPE && oracle.closed[side] == 0) engine_fail("%s is told of a close, and nobody closed", self);
     if (error == EOWNERDEAD && oracle.died[side] == 0) engine_fail("%s is told of a death, and nobody died", self);
     /* A consumer hears the same again until another producer comes; a later one hears nothing of it. */
-    if (error == EOWNERDEAD && side == SHMQ_PRODUCER && oracle.deaths_unreported == 0 &&
-        plot_now()->queue.slots[SHMQ_CONSUMER] == 1 &&
+    if (side == SHMQ_PRODUCER && !reports_news(error) && plot_now()->queue.slots[SHMQ_CONSUMER] == 1 &&
         oracle.came_at_report[engine.current] != oracle.came_before[engine.current])
         engine_fail("%s is told of a death that was reported before", self);
-    if (side == SHMQ_PRODUCER && oracle.events[side] == oracle.events_before[engine.current])
-        oracle.deaths_unreported = 0;
     oracle.came_at_report[engine.current] = oracle.came[side];
     if (side == SHMQ_PRODUCER) oracle.is_unreported = false;
     if (oracle.came[side] == oracle.came_before[engine.current] && !has_any_there(side)) check_nothing_left(side);
