@@ -9,6 +9,7 @@ goes on where it was.
 
 import argparse
 import collections
+import hashlib
 import json
 import os
 import re
@@ -21,7 +22,7 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from script import ROOT, Failure, git, origin, run
 
-RESULTS, PROGRAMS = "crash-results", "bazel-bin/tests/crash"
+FOLDER, RESULTS, PROGRAMS = "tests/crash", "crash-results", "bazel-bin/tests/crash"
 NOTIFIERS = ("sem", "fifo", "lock", "named", "cond", "signal", "spin")
 LOOK_S = 0.2
 TOTAL = re.compile(r"^total: (.*)$", re.MULTILINE)
@@ -64,13 +65,16 @@ def command(leg, programs=PROGRAMS):
 # --- what is kept ----------------------------------------------------------------------------------------------------
 
 
-def sources():
-    """The same for the same sources; None if they are not what is committed, or nothing is."""
-    folders = ("src", "tests/crash", "tests/support")
+def sources(leg):
+    """The same for the same sources of this leg's program; None if they are not what is committed, or nothing is."""
+    own = os.path.join(FOLDER, os.path.dirname(leg.program))
     try:
-        if git("status", "--porcelain", "--", *folders):
+        shared = git("ls-tree", "--name-only", "HEAD", FOLDER + "/").splitlines()
+        parts = ["src", "tests/support", own, *(path for path in shared if path.endswith((".c", ".h")))]
+        if git("status", "--porcelain", "--", *parts):
             return None
-        return " ".join(git("rev-parse", *(f"HEAD:{folder}" for folder in folders)).split())
+        names = git("rev-parse", *(f"HEAD:{part}" for part in parts)).encode()
+        return hashlib.sha256(names).hexdigest()[:12]
     except Failure:
         return None
 
@@ -79,7 +83,7 @@ class Results:
     """The files of all legs, in one directory."""
 
     def __init__(self, directory, programs):
-        self.directory, self.programs, self.version = directory, programs, sources()
+        self.directory, self.programs = directory, programs
         try:
             os.makedirs(directory, exist_ok=True)
         except OSError as error:
@@ -94,7 +98,7 @@ class Results:
                 kept = json.load(file)
         except (OSError, ValueError):
             return False
-        return kept["status"] == 0 and kept["sources"] is not None and kept["sources"] == self.version
+        return kept["status"] == 0 and kept["sources"] is not None and kept["sources"] == sources(leg)
 
     def keep(self, leg, status, seconds):
         """Reads what it has printed. Returns the figures in a line, and the command that reproduces what was wrong."""
@@ -106,7 +110,7 @@ class Results:
             figures["cases"] = str(len(CASE.findall(log)))
         remarks = REMARK.findall(log)
         found = {
-            **origin(), "leg": leg.name, "command": command(leg), "sources": self.version, "status": status,
+            **origin(), "leg": leg.name, "command": command(leg), "sources": sources(leg), "status": status,
             "seconds": round(seconds, 1), "figures": figures, "remarks": remarks,
         }
         with open(self.path(leg, "json") + ".new", "w", encoding="utf-8") as file:
