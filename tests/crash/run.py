@@ -39,7 +39,8 @@ def all_legs():
     for notifier in NOTIFIERS:
         yield Leg(f"kill-{notifier}", kill, ("--notifier", notifier), False)
         yield Leg(f"interleave-{notifier}", interleave, ("--notifier", notifier, "--deaths", "0"), False)
-        yield Leg(f"interleave-death-{notifier}", interleave, ("--notifier", notifier, "--preemptions", "1"), False)
+        yield Leg(f"interleave-death-{notifier}", interleave,
+                  ("--notifier", notifier, "--processes", "2", "--preemptions", "1"), False)
     yield Leg("hostile", "hostile/hostile", (), False)
     yield Leg("fail", "fail/fail_test", (), True)
     yield Leg("audit", "audit/double_fetch_test", (), True)
@@ -47,6 +48,8 @@ def all_legs():
         yield Leg(f"kill-many-{notifier}", kill, ("--notifier", notifier, "--many"), False)
         yield Leg(f"kill-file-{notifier}", kill, ("--notifier", notifier, "--file"), False)
     yield Leg("kill-pairs", kill, ("--notifier", "sem", "--pairs", "1"), False)
+    yield Leg("interleave-two", interleave, ("--notifier", "sem", "--processes", "2"), False)
+    yield Leg("interleave-three", interleave, ("--notifier", "sem", "--processes", "3", "--preemptions", "1"), False)
     yield Leg("interleave-whole", interleave, ("--notifier", "sem"), False)
 
 

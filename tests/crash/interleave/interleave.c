@@ -27,6 +27,7 @@ static const char HELP[] =
     "sends,\n"
     "                    r receives. 'P.:C u' has somebody open and close before; 'many' and 'ephemeral' may follow\n"
     "  --schedule TEXT   this schedule only: 'A5 B3 xA B*' is five stops of A, three of B, A dies, B to its end\n"
+    "  --processes N     plots of so many only: 2 or 3\n"
     "  --preemptions N   so many at most (default 2)\n"
     "  --deaths N        so many at most, 0 or 1 (default 1)\n"
     "  --short           some of it: what bazel test runs\n"
@@ -39,7 +40,7 @@ static struct options {
     const char *notifier, *schedule;
     bool has_plot, file, is_short, outcomes, list;
     struct plot plot;
-    uint64_t preemptions, deaths, seed;
+    uint64_t processes, preemptions, deaths, seed;
 } options = {.preemptions = 2, .deaths = 1};
 
 static const char *program;
@@ -127,16 +128,36 @@ static void preempt(const struct tally *tally, const struct schedule *until, con
     }
 }
 
-/* There each of the living dies. If it is not the one at work that dies, that goes on. `last`: who was preempted right
- * before, and could just as well have died there; or -1. */
-static void kill_each(const struct tally *tally, const struct schedule *until, const struct taken_turn *taken,
-                      uint32_t steps, int last) {
+static bool asks_at(const struct taken_turn *taken, uint32_t step) {
+    return (taken->asks[step / 64] >> step % 64 & 1) != 0;
+}
+
+/* Since the last step of `who`, and before this step of this turn, has anybody asked who lives? Else it could just as well
+ * have died right after that step. */
+static bool has_been_asked(const struct record *record, uint32_t at, uint32_t step, uint32_t who) {
+    for (;;) {
+        while (step-- > 0)
+            if (asks_at(&record->taken[at], step)) return true;
+        if (at-- == 0 || record->taken[at].turn.who == who) return false;
+        step = record->taken[at].turn.steps;
+    }
+}
+
+/* At this step each of the living dies. If it is not the one at work that dies, that goes on. Between two moments at which
+ * it could be told all are the same; the last one of them is played: before somebody asks, or before it would go on itself. Or
+ * the first one, right after its own last step. */
+static void kill_each(const struct tally *tally, const struct schedule *until, const struct record *record, uint32_t at,
+                      uint32_t step) {
+    const struct taken_turn *taken = &record->taken[at], *before = at == 0 ? NULL : taken - 1;
     const uint32_t worker = taken->turn.who;
     for (uint32_t who = 0; who < CAST; who++) {
-        const bool is_living = who == worker ? steps > 0 : (taken->alive & 1u << who) != 0;
-        if (!is_living || (steps == 0 && (int)who == last)) continue;
+        const bool is_mid_turn = who == worker && step > 0;
+        const bool has_just_ended = step == 0 && before != NULL && before->turn.who == who && before->stop != AT_CALL;
+        const bool is_last_moment = (who == worker || asks_at(taken, step)) && has_been_asked(record, at, step, who);
+        if (!is_mid_turn && (taken->alive & 1u << who) == 0) continue;
+        if (!is_mid_turn && !has_just_ended && !is_last_moment) continue;
         struct schedule schedule = *until;
-        if (steps > 0) add(&schedule, worker, false, steps);
+        if (step > 0) add(&schedule, worker, false, step);
         add(&schedule, who, true, 0);
         if (who != worker) add(&schedule, worker, false, TO_THE_END);
         push(tally, &schedule);
@@ -156,12 +177,11 @@ static void kill_at_end(const struct tally *tally, const struct schedule *like, 
 /* Everything that differs from a schedule only after its own last turn, which had no end given, began. */
 static void branch(const struct tally *tally, const struct schedule *like, const struct record *record) {
     for (uint32_t at = like->turns - 1; at < record->turns; at++) {
-        const struct taken_turn *taken = &record->taken[at], *before = at == 0 ? NULL : taken - 1;
+        const struct taken_turn *taken = &record->taken[at];
         const struct schedule until = beginning(like, record, at);
-        const int last = before != NULL && before->stop == AT_CALL ? before->turn.who : -1;
         for (uint32_t steps = 0; !taken->turn.dies && steps < taken->turn.steps; steps++) {
             if (steps > 0) preempt(tally, &until, taken, steps);
-            kill_each(tally, &until, taken, steps, last);
+            kill_each(tally, &until, record, at, steps);
         }
         if (at + 1 == record->turns) break;
         for (uint32_t who = 0; who < CAST; who++) {
@@ -286,6 +306,8 @@ static void add_up(const struct tally *tally) {
     total.slow += tally->slow;
 }
 
+static uint32_t processes_of(const struct plot *plot) { return plot->part[2] == NULL ? 2 : 3; }
+
 static bool has_messages(const struct plot *plot) { return strchr(plot->part[0], 's') != NULL; }
 
 /* All, or of the default notifier much, and of the others a little. Who closes while the other end asks who is there is
@@ -293,7 +315,7 @@ static bool has_messages(const struct plot *plot) { return strchr(plot->part[0],
 static void set_measure(struct tally *tally) {
     static const uint32_t all[] = {1, 1, 1, 1}, most[] = {1, 2, 20, 60}, some[] = {1, 8, 150, 300},
                           few[] = {1, 50, 300, 600};
-    const bool is_small = tally->plot->part[2] == NULL, is_default = tally->notifier->kind == SHMQ_NOTIFY_SEM;
+    const bool is_small = processes_of(tally->plot) == 2, is_default = tally->notifier->kind == SHMQ_NOTIFY_SEM;
     const uint32_t *measure = !is_default || options.file ? few : is_small ? most : some;
     memcpy(tally->one_in, options.is_short ? measure : all, sizeof all);
     tally->is_whole = measure == most && has_messages(tally->plot);
@@ -323,7 +345,7 @@ static void play_plot(const struct plot *plot, const struct notifier_row *notifi
 static void play_plots(const struct notifier_row *notifier) {
     if (options.has_plot) return play_plot(&options.plot, notifier);
     for (uint32_t at = 0; at < PLOTS_COUNT && !jobs_interrupted; at++)
-        play_plot(&PLOTS[at], notifier);
+        if (options.processes == 0 || options.processes == processes_of(&PLOTS[at])) play_plot(&PLOTS[at], notifier);
 }
 
 static int list(void) {
@@ -384,6 +406,10 @@ static const char *parse_option(const char *name, char *value) {
         return options.has_plot = plot_parse(value, &options.plot), options.has_plot ? NULL : "that is no plot";
     if (strcmp(name, "--schedule") == 0)
         return options.schedule = value, schedule_parse(value, &schedule) ? NULL : "that is no schedule";
+    if (strcmp(name, "--processes") == 0) {
+        const bool is_one = parse_number(value, CAST, &options.processes) && options.processes >= 2;
+        return is_one ? NULL : NO_NUMBER;
+    }
     if (strcmp(name, "--preemptions") == 0) return parse_number(value, 9, &options.preemptions) ? NULL : NO_NUMBER;
     if (strcmp(name, "--deaths") == 0) return parse_number(value, 1, &options.deaths) ? NULL : NO_NUMBER;
     if (strcmp(name, "--seed") == 0) return parse_number(value, UINT64_MAX, &options.seed) ? NULL : NO_NUMBER;

@@ -8,7 +8,8 @@
  *
  * A process stops before each system call that others could tell, after one that takes a lock or gives a name (what it
  * stores next is another moment), and between two operations. A call that concerns nothing but its own process, such as
- * mmap, is no stop: who goes on before it or after it is all the same. Who naps lets others go on. */
+ * mmap, is no stop: who goes on before it or after it is all the same. Who naps lets others go on. And a death is told by
+ * locks, processes and FIFOs alone: of the moments between two calls that ask for one, a process dies at one. */
 #ifndef INTERLEAVE_H
 #define INTERLEAVE_H
 
@@ -40,7 +41,7 @@ bool plot_parse(char *text, struct plot *plot);
 /* Of one letter. */
 struct request plot_request(char letter, unsigned flags);
 
-enum { TURNS_MOST = 128, TO_THE_END = UINT16_MAX };
+enum { TURNS_MOST = 128, STOPS_MOST = 512, TO_THE_END = UINT16_MAX };
 
 /* One process goes on: so many stops, or until it ends, or naps; or dies where it stands. */
 struct turn {
@@ -104,9 +105,10 @@ enum stop { AT_CALL, NAPS, FINISHED, DEAD_NOW };
 struct taken_turn {
     struct turn turn; /* with the steps that it had */
     enum stop stop;
-    uint8_t others; /* could have gone on instead */
-    uint8_t next;   /* could go on afterwards */
-    uint8_t alive;  /* have begun, and could die */
+    uint8_t others;                 /* could have gone on instead */
+    uint8_t next;                   /* could go on afterwards */
+    uint8_t alive;                  /* have begun, and could die */
+    uint64_t asks[STOPS_MOST / 64]; /* a bit for each step: a call that could tell whether another one has died */
 };
 
 /* What a schedule was, in memory that processes share. */

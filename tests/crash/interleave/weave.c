@@ -39,6 +39,7 @@ static struct member {
     uint32_t napped;       /* in which turn: whoever has waited longest goes on first */
     enum stop stop;        /* as it was left */
     bool plays, has_begun; /* is of the cast; has had a turn */
+    bool asks;             /* stands before a call that could tell whether another one has died */
     bool is_followed, has_end, consumes;
 } members[PROCESSES];
 
@@ -202,6 +203,19 @@ static bool is_followed_by_stores(const struct member *member, const struct edge
            (short)trace_read(&member->trace, edge->argument[2]) == F_WRLCK; /* struct flock begins with l_type */
 }
 
+/* Could tell whether another process has died: it is about a lock, the other end of a FIFO or a process; or a word that the
+ * kernel marks (a robust mutex), which any code may read. */
+static bool asks(const struct edge *edge) {
+    switch (edge->call) {
+    case SYS_fcntl:
+        return edge->argument[1] == F_OFD_SETLK || edge->argument[1] == F_OFD_SETLKW ||
+               edge->argument[1] == F_OFD_GETLK;
+    case SYS_pidfd_open:
+    case SYS_pidfd_send_signal: return true;
+    default: return notifier_now->kind == SHMQ_NOTIFY_FIFO || notifier_now->kind == SHMQ_NOTIFY_COND;
+    }
+}
+
 /* Has ended an operation, and goes on with the next, if there is one. */
 static enum stop next_part(struct member *member) {
     end_part(member);
@@ -214,6 +228,7 @@ static enum stop next_part(struct member *member) {
 static enum stop advance(struct member *member) {
     for (;;) {
         const struct edge edge = trace_to_edge(&member->trace);
+        member->asks = notifier_now->kind == SHMQ_NOTIFY_COND;
         if (edge.is_end && !member->is_followed) continue;
         if (edge.is_end) return member->is_followed = false, AT_CALL;
         if (trace_is_desk(&member->trace, &edge)) {
@@ -222,6 +237,7 @@ static enum stop advance(struct member *member) {
         }
         member->is_followed = is_followed_by_stores(member, &edge);
         if (is_private(&edge)) continue;
+        member->asks = asks(&edge);
         if (!naps(&edge)) return AT_CALL;
         member->naps++;
         return NAPS;
@@ -273,6 +289,8 @@ static void run_turn(struct member *member, struct taken_turn *taken) {
     taken->others = (uint8_t)(set_of_those_who_can() & ~(1 << taken->turn.who));
     if (!can_go_on(member)) result->astray = true;
     while (can_go_on(member) && taken->turn.steps < wanted) {
+        if (taken->turn.steps == STOPS_MOST) trial_ends(BAD, "a turn without end");
+        if (member->asks) taken->asks[taken->turn.steps / 64] |= 1ull << taken->turn.steps % 64;
         member->has_begun = true;
         member->steps++;
         member->stop = advance(member);
