@@ -67,7 +67,9 @@ static bool goes_on(int error) {
     if (error == ETIMEDOUT || error == EINTR) return true;
     if (error != EPIPE && error != EOWNERDEAD) engine_fail("%s fails with errno %d", engine_self()->name, error);
     oracle_told(error);
-    if (!has_any(region_other(part[engine.current].side))) return false;
+    const bool has_others = has_any(region_other(part[engine.current].side));
+    engine_learn(has_others);
+    if (!has_others) return false;
     pause_for(5 * OS_MS);
     return true;
 }
@@ -187,6 +189,7 @@ const struct script *plot_script(const struct plot *next) {
                              .look = oracle_look,
                              .idle = oracle_idle,
                              .end = oracle_end,
+                             .digest = oracle_digest,
                              .kills = plot->kills,
                              .quirks = plot->quirks};
     world_make(&plot->queue);

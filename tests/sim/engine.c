@@ -34,8 +34,13 @@ static struct {
     unsigned used, known;
 } choices;
 
-static struct {
+/* A set of states. The low bits of a slot are free for a remark. */
+struct states {
     uint64_t *slots, size, count;
+};
+
+static struct {
+    struct states points, ends;
     bool bounded;
 } seen;
 
@@ -194,48 +199,62 @@ bool engine_parse_choices(const char *text, struct driver *driver) {
 static uint64_t state_now(void) {
     uint64_t hash = engine.objects + engine.current + ((uint64_t)engine.kills_left << 8) +
                     ((uint64_t)engine.quirks_left << 16) + engine_hash(0, (uint64_t)engine.now_ns);
-    for (unsigned at = 0; at < ACTORS_MOST; at++)
-        if (engine.actor[at].state != ABSENT)
-            hash = engine_hash(hash, engine.actor[at].history + ((uint64_t)engine.actor[at].state << 60));
+    for (unsigned at = 0; at < ACTORS_MOST; at++) {
+        const struct actor *actor = &engine.actor[at];
+        if (actor->state == ABSENT) continue;
+        hash = engine_hash(hash, actor->history + ((uint64_t)actor->state << 60));
+        if (actor->state == READY) hash += actor->timed_out; /* which it has not learned yet */
+    }
+    if (run.script->digest != NULL) hash = engine_hash(hash, run.script->digest());
     return hash | (BOUND_MOST + 1); /* not 0 */
 }
 
-/* Where a state is, or where it could be put. The low bits of a slot say how much of the bound was left, the others
- * which state it is. */
-static uint64_t *slot_of(uint64_t state) {
-    uint64_t at = engine_hash(state, 0) & (seen.size - 1);
-    while (seen.slots[at] != 0 && ((seen.slots[at] ^ state) & ~(uint64_t)BOUND_MOST) != 0)
-        at = (at + 1) & (seen.size - 1);
-    return &seen.slots[at];
+/* Where a state is, or where it could be put. */
+static uint64_t *slot_of(const struct states *states, uint64_t state) {
+    uint64_t at = engine_hash(state, 0) & (states->size - 1);
+    while (states->slots[at] != 0 && ((states->slots[at] ^ state) & ~(uint64_t)BOUND_MOST) != 0)
+        at = (at + 1) & (states->size - 1);
+    return &states->slots[at];
 }
 
-static void grow(void) {
-    uint64_t *const old = seen.slots;
-    const uint64_t old_size = seen.size;
-    seen.size = old_size == 0 ? TABLE_FIRST : 2 * old_size;
-    seen.slots = calloc(seen.size, sizeof *seen.slots);
-    if (seen.slots == NULL) engine_fail("no memory for %llu states", (unsigned long long)seen.size);
-    for (uint64_t at = 0; at < old_size; at++)
-        if (old[at] != 0) *slot_of(old[at]) = old[at];
-    free(old);
+static void grow(struct states *states) {
+    const struct states old = *states;
+    states->size = old.size == 0 ? TABLE_FIRST : 2 * old.size;
+    states->slots = calloc(states->size, sizeof *states->slots);
+    if (states->slots == NULL) engine_fail("no memory for %llu states", (unsigned long long)states->size);
+    for (uint64_t at = 0; at < old.size; at++)
+        if (old.slots[at] != 0) *slot_of(states, old.slots[at]) = old.slots[at];
+    free(old.slots);
 }
 
-/* Whether all that can follow from here has been, or is being, followed already. */
+/* The slot of this state, which is 0 if it is new. */
+static uint64_t *find_state(struct states *states, uint64_t state) {
+    if (4 * states->count >= 3 * states->size) grow(states);
+    uint64_t *slot = slot_of(states, state);
+    states->count += *slot == 0;
+    return slot;
+}
+
+/* Whether all that can follow from here has been, or is being, followed already: with as much of the bound left, which the
+ * low bits of a slot say. */
 static bool is_known(uint64_t state) {
-    if (4 * seen.count >= 3 * seen.size) grow();
-    uint64_t *slot = slot_of(state);
+    uint64_t *slot = find_state(&seen.points, state);
     if (*slot != 0 && (*slot & BOUND_MOST) >= run.bound_left) return true;
-    seen.count += *slot == 0;
     *slot = (state & ~(uint64_t)BOUND_MOST) | run.bound_left;
     return false;
 }
 
-uint64_t engine_states(void) { return seen.count; }
+static void note_end(uint64_t state) { *find_state(&seen.ends, state) = state; }
+
+uint64_t engine_states(void) { return seen.points.count; }
+
+uint64_t engine_ends(void) { return seen.ends.count; }
 
 bool engine_was_bounded(void) { return seen.bounded; }
 
 void engine_restart(void) {
-    free(seen.slots);
+    free(seen.points.slots);
+    free(seen.ends.slots);
     memset(&seen, 0, sizeof seen);
     choices.used = choices.known = 0;
 }
@@ -311,8 +330,9 @@ static void schedule(void) {
     while ((count = candidates(list, &ready)) == 0)
         pass_time();
     if (count > 1 && run.driver->kind == DRIVE_EXHAUSTIVE) {
-        if (!run.driver->again && choices.used >= choices.known && is_known(state_now())) run.cut = true, leave_run();
         if (list[0] == engine.current && is_bounded()) return;
+        const bool is_fresh = !run.driver->again && choices.used >= choices.known;
+        if (is_fresh && !run.driver->uncut && is_known(state_now())) run.cut = true, leave_run();
     }
     const unsigned choice = engine_choose(count, CHOOSE_ACTOR);
     run.bound_left -= choice > 0 && list[0] == engine.current;
@@ -448,6 +468,7 @@ bool engine_run(const struct script *script, struct driver *driver) {
     reset(script, driver);
     run_beside(begin);
     if (!engine.failed && !run.cut) run_beside(end);
+    if (!engine.failed && !run.cut && driver->kind == DRIVE_EXHAUSTIVE && !driver->again) note_end(state_now());
     errno = error;
     return !engine.failed;
 }

@@ -11,8 +11,8 @@
  *
  * Equal states. Each actor's history is a hash of all that it has been told so far, and so of all that it knows;
  * objects that several change add the order in which they were changed. Two points of equal histories and objects go
- * on alike, so the depth-first driver follows only the first of them, unless the second has more of its bound left
- * than the first had. */
+ * on alike, so where the depth-first driver has a choice of who goes on, it follows only the first of them, unless the
+ * second has more of its bound left than the first had. cut_test looks whether runs end in as many states without that. */
 #ifndef ENGINE_H
 #define ENGINE_H
 
@@ -78,9 +78,10 @@ struct script {
     void (*look)(void);           /* NULL, or before each step: is everything right? */
     /* All that live sleep. True: the run is over; else time passes until the first of them has waited long enough. */
     bool (*idle)(void);
-    void (*end)(void); /* all are over, or idle() said so: is everything right? */
-    unsigned kills;    /* at most */
-    unsigned quirks;   /* at most: sleeps whose time runs out early, swaps that fail for no reason */
+    void (*end)(void);        /* all are over, or idle() said so: is everything right? */
+    uint64_t (*digest)(void); /* NULL, or what these would remember, and no actor knows: part of the state */
+    unsigned kills;           /* at most */
+    unsigned quirks;          /* at most: sleeps whose time runs out early, swaps that fail for no reason */
 };
 
 enum driver_kind { DRIVE_EXHAUSTIVE, DRIVE_RANDOM, DRIVE_BYTES };
@@ -91,6 +92,7 @@ struct driver {
     const uint8_t *bytes; /* bytes; when they are used up, 0 */
     size_t bytes_left;
     unsigned bound; /* exhaustive, up to BOUND_MOST: at most so many preemptions and old values, together, in one run */
+    bool uncut;     /* exhaustive: follow equal states as well; for a look at whether cutting them is right */
     bool again;     /* the choices of the last run, or of engine_parse_choices, and then 0 */
     bool trace;     /* tell each step */
 };
@@ -125,8 +127,9 @@ void engine_restart(void);
 void engine_print_choices(FILE *to);
 bool engine_parse_choices(const char *text, struct driver *driver);
 
-/* States that the exhaustive driver has seen, and whether the bound kept it from any answer. */
+/* States that the exhaustive driver has seen; those in which runs ended; whether the bound kept it from any answer. */
 uint64_t engine_states(void);
+uint64_t engine_ends(void);
 bool engine_was_bounded(void);
 
 /* ---- For actors and what they call ---------------------------------------------------------------------------- */
@@ -160,12 +163,17 @@ static inline void engine_learn(uint64_t value) {
     self->history = engine_hash(self->history, value);
 }
 
-/* An object that several change: the current actor does, and learns what it found. `id` is all its state so far. */
+/* An object has changed, by nobody's step. `id` is all its state so far. */
+static inline void engine_mark(uint64_t *id, uint64_t state) {
+    engine.objects -= engine_hash(*id, (uintptr_t)id - (uintptr_t)&engine);
+    *id = state;
+    engine.objects += engine_hash(*id, (uintptr_t)id - (uintptr_t)&engine);
+}
+
+/* An object that several change: the current actor does, and learns what it found. */
 static inline void engine_touch(uint64_t *id, uint64_t value) {
     engine_learn(*id ^ value);
-    engine.objects -= engine_hash(*id, (uintptr_t)id - (uintptr_t)&engine);
-    *id = engine_self()->history;
-    engine.objects += engine_hash(*id, (uintptr_t)id - (uintptr_t)&engine);
+    engine_mark(id, engine_self()->history);
 }
 
 #endif

@@ -55,7 +55,7 @@ static struct {
     struct location location[LOCATIONS_MOST];
     struct thread thread[ACTORS_MOST + 1];
     struct view fences; /* what seq_cst fences hand on */
-    uint64_t fences_id;
+    uint64_t fences_id, settled_id;
     unsigned views;
 } memory;
 
@@ -169,7 +169,7 @@ void memory_begin(void) {
         thread->has_pending = thread->has_fenced = false;
     }
     memset(memory.fences.time, 0, memory.width * sizeof memory.fences.time[0]);
-    memory.fences_id = 0;
+    memory.fences_id = memory.settled_id = 0;
     memory.views = 0;
 }
 
@@ -462,6 +462,7 @@ void memory_copy_out(void *to, const void *ring, size_t bytes, const struct plac
 }
 
 void memory_settle(void) {
+    engine_mark(&memory.settled_id, engine.objects);
     for (unsigned at = CLOCKS; at < memory.locations; at++)
         if (memory.location[at].touched) memory.location[at].settled = newest(&memory.location[at])->time;
 }

@@ -436,14 +436,13 @@ void world_bury(unsigned actor) {
     for (unsigned at = 0; at < sys.locks; at++) {
         struct lock *lock = &sys.lock[at];
         if ((lock->holders & 1u << actor) == 0) continue;
-        engine.objects += engine_hash(lock->id, actor);
-        lock->id = engine_hash(lock->id, engine.actor[actor].history);
+        engine_mark(&lock->id, engine_hash(lock->id, engine.actor[actor].history));
         drop(lock, actor);
     }
     for (unsigned at = 0; at < sys.fds; at++) {
         struct fd *fd = &sys.fd[at];
         if (!fd->used || fd->actor != actor || (!fd->reads && !fd->writes)) continue;
-        sys.fifo[fd->fifo].id = engine_hash(sys.fifo[fd->fifo].id, engine.actor[actor].history);
+        engine_mark(&sys.fifo[fd->fifo].id, engine_hash(sys.fifo[fd->fifo].id, engine.actor[actor].history));
         close_fd(fd);
     }
     engine.current = current;

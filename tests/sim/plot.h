@@ -70,5 +70,7 @@ void oracle_died(unsigned actor);
 void oracle_look(void);
 bool oracle_idle(void);
 void oracle_end(void);
+/* All that it remembers. */
+uint64_t oracle_digest(void);
 
 #endif

@@ -21,6 +21,7 @@ static const char HELP[] =
     "swaps\n"
     "                     that fail for no reason\n"
     "  --messages N       of each producer\n"
+    "  --uncut            exhaustive: follow equal states as well: slow, and must end in as many states\n"
     "  --seconds N        random: so long (default 10); exhaustive: no more than this, and then say so\n"
     "  --seed N           random: the first seed\n"
     "  --list             the plots\n";
@@ -29,6 +30,7 @@ struct wish {
     enum driver_kind kind;
     const char *replay;
     long bound, kills, quirks, messages;
+    bool uncut;
     double seconds;
     uint64_t seed;
 };
@@ -64,7 +66,7 @@ static int tell_failure(const struct plot *plot, struct driver *driver, const st
 }
 
 static int explore(const struct plot *plot, const struct script *script, const struct wish *wish) {
-    struct driver driver = {.kind = DRIVE_EXHAUSTIVE, .bound = plot->bound};
+    struct driver driver = {.kind = DRIVE_EXHAUSTIVE, .bound = plot->bound, .uncut = wish->uncut};
     if (wish->bound >= 0) driver.bound = (unsigned)wish->bound;
     const double begin = cpu_seconds();
     uint64_t executions = 0, steps = 0;
@@ -77,10 +79,10 @@ static int explore(const struct plot *plot, const struct script *script, const s
         whole = wish->seconds == 0 || executions % 256 != 0 || cpu_seconds() - begin < wish->seconds;
     } while (whole && engine_next());
     const double seconds = cpu_seconds() - begin;
-    printf("%s: %llu executions, %llu states, %llu steps each; %s up to bound %u%s; %.1f s of processor\n", plot->name,
-           (unsigned long long)executions, (unsigned long long)engine_states(),
-           (unsigned long long)(steps / executions), whole ? "all" : "NOT ALL", driver.bound,
-           engine_was_bounded() ? "" : ", and so all there are", seconds);
+    printf("%s: %llu executions, %llu states, %llu ends, %llu steps each; %s up to bound %u%s; %.1f s of processor\n",
+           plot->name, (unsigned long long)executions, (unsigned long long)engine_states(),
+           (unsigned long long)engine_ends(), (unsigned long long)(steps / executions), whole ? "all" : "NOT ALL",
+           driver.bound, engine_was_bounded() ? "" : ", and so all there are", seconds);
     return 0;
 }
 
@@ -148,14 +150,21 @@ static long number_of(const char *text) {
 
 int main(int argc, char **argv) {
     static const struct option options[] = {
-        {"exhaustive", no_argument, NULL, 'x'},     {"random", no_argument, NULL, 'r'},
-        {"replay", required_argument, NULL, 'a'},   {"bound", required_argument, NULL, 'b'},
-        {"kills", required_argument, NULL, 'k'},    {"quirks", required_argument, NULL, 'q'},
-        {"messages", required_argument, NULL, 'm'}, {"seconds", required_argument, NULL, 's'},
-        {"seed", required_argument, NULL, 'e'},     {"list", no_argument, NULL, 'l'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+        {"exhaustive", no_argument, NULL, 'x'},
+        {"random", no_argument, NULL, 'r'},
+        {"replay", required_argument, NULL, 'a'},
+        {"bound", required_argument, NULL, 'b'},
+        {"kills", required_argument, NULL, 'k'},
+        {"quirks", required_argument, NULL, 'q'},
+        {"messages", required_argument, NULL, 'm'},
+        {"uncut", no_argument, NULL, 'u'},
+        {"seconds", required_argument, NULL, 's'},
+        {"seed", required_argument, NULL, 'e'},
+        {"list", no_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
-    struct wish wish = {DRIVE_EXHAUSTIVE, NULL, -1, -1, -1, -1, 0, mix((uint64_t)time(NULL))};
+    struct wish wish = {DRIVE_EXHAUSTIVE, NULL, -1, -1, -1, -1, false, 0, mix((uint64_t)time(NULL))};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
         case 'x': wish.kind = DRIVE_EXHAUSTIVE; break;
@@ -164,6 +173,7 @@ int main(int argc, char **argv) {
         case 'b': wish.bound = number_of(optarg); break;
         case 'k': wish.kills = number_of(optarg); break;
         case 'q': wish.quirks = number_of(optarg); break;
+        case 'u': wish.uncut = true; break;
         case 'm': wish.messages = number_of(optarg); break;
         case 's': wish.seconds = (double)number_of(optarg); break;
         case 'e': wish.seed = strtoull(optarg, NULL, 10); break;
