@@ -26,13 +26,14 @@ void life_begin(struct shmq *q) {
         q->old_life[slot] = absence(q, slot) == 0 ? 0 : q->seen_life[slot];
         if (q->end == SHMQ_CONSUMER) q->old_life[slot] = shared_load(&q->own->end_seen[slot]); /* relaxed: no order */
     }
-    shared_store_release(own, q->life); /* L2 */
+    /* L2: relaxed, for the barrier of the announcement before it (D2) is the release. Pairs with L1. */
+    shared_store(own, q->life);
 }
 
 void life_end(struct shmq *q) {
-    /* L2: release, pairs with L1. Without it a consumer could see us gone and our last message
-     * not yet there. */
-    shared_store_release(&q->own->life[q->region.slot], q->life + 1);
+    /* L2: relaxed, for the barrier after our last cursor (D2) is the release. Pairs with L1. Without it
+     * a consumer could see us gone and our last message not yet there. */
+    shared_store(&q->own->life[q->region.slot], q->life + 1);
 }
 
 int life_of_peer(struct shmq *q) {

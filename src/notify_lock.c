@@ -19,8 +19,8 @@ static off_t gate_byte(bool producers, uint64_t gate) {
 }
 
 /* Closes the next gate, tells its number, opens the one that we held. Of a side with many ends another may have gone
- * further: the word tells. Relaxed: the kernel's own locks order the number before the opening. If somebody holds the
- * next gate against us, sleepers find none closed and nap. */
+ * further: the word tells. Relaxed: the kernel's own locks order the number before the opening. In this order, because a
+ * sleeper that finds no gate closed naps; so it does if somebody holds the next gate against us. */
 static int next_gate(struct bells *bells) {
     const uint64_t held = bells->mark[THEIRS], gate = shared_load(bells->word[MINE]) + 1;
     if (os_lock(bells->object, gate_byte(bells->produces, gate), 1, F_WRLCK) == 0) {
@@ -43,7 +43,7 @@ static void lock_reset(struct bells *bells) {
 
 static int lock_wait(struct bells *bells, int64_t until_ns) {
     const off_t gate = gate_byte(!bells->produces, bells->mark[MINE]);
-    if (shared_load(bells->word[THEIRS]) != bells->mark[MINE]) return 0; /* rung since */
+    if (shared_load(bells->word[THEIRS]) != bells->mark[MINE]) return 0; /* rung since: or it would nap */
     if (!bells->forever || os_lock_held(bells->object, gate, 1) != 1) {
         notify_nap(bells, until_ns);
         return 0;

@@ -1,10 +1,9 @@
-/* sem: a counting semaphore of our own on a futex, one u32 a doorbell in the meeting page. The
- * classic pairing with mmap.
+/* sem: a binary semaphore of our own on a futex, one u32 a doorbell in the meeting page. The classic pairing with mmap.
  *
- * Not sem_t: a damaged one makes libc abort the process, and the peer can write it. Here any
- * value is a valid count; the worst that a wrong one does is a needless look, or a wait that
- * ends with its slice. Nothing needs repair after a death. All accesses are relaxed: the count
- * is a hint, the cursors are the truth. */
+ * Not sem_t: a damaged one makes libc abort the process, and the peer can write it. Here 0 is not rung and all else is; the
+ * worst that a wrong value does is a needless look, or a wait that ends with its slice. Nothing needs repair after a death.
+ * It does not count: one look serves all rings before it, and those of many ringers would add up. All accesses are relaxed:
+ * the word is a hint, the cursors are the truth; the ticket orders a ring after the reset before it. */
 #include "os.h"
 
 #include "notify.h"
@@ -16,31 +15,18 @@ static int sem_open_bells(struct bells *bells) {
     return 0;
 }
 
+/* Takes all rings so far. */
 static void sem_reset(struct bells *bells) { shared_store(bells->at[MINE], 0); }
 
-/* Down. */
 static int sem_wait_until(struct bells *bells, int64_t until_ns) {
     shared_u64 *const mine = bells->at[MINE];
-    if (shared_load(mine) == 0 && os_futex_wait(mine, 0, until_ns) != 0) {
-        if (errno == ETIMEDOUT) return 0;
-        if (errno != EAGAIN) return -1; /* EFAULT: the word is gone */
-    }
-    uint64_t count = shared_load(mine);
-    if (count > 0) /* lost to a ringer: one needless look */
-        (void)shared_swap(mine, count, count - 1);
-    return 0;
+    if (shared_load(mine) != 0 || os_futex_wait(mine, 0, until_ns) == 0) return 0;
+    return errno == ETIMEDOUT || errno == EAGAIN ? 0 : -1; /* EFAULT: the word is gone */
 }
 
-/* Up, saturating. A peer that keeps changing the word cannot hold us here: the wake-up alone
- * suffices. */
 static int sem_ring(struct bells *bells) {
-    enum { TRIES = 8 };
-    shared_u64 *const theirs = bells->at[THEIRS];
-    for (int try = 0; try < TRIES; try++) {
-        uint64_t count = shared_load(theirs);
-        if ((uint32_t)count == UINT32_MAX || shared_swap(theirs, count, count + 1)) break;
-    }
-    return os_futex_wake(theirs, 1) < 0 ? -1 : 0;
+    shared_store(bells->at[THEIRS], 1);
+    return os_futex_wake(bells->at[THEIRS], 1) < 0 ? -1 : 0;
 }
 
 const struct notifier shmq_notify_sem = {

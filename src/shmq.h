@@ -68,7 +68,7 @@ enum shmq_end { SHMQ_PRODUCER, SHMQ_CONSUMER };
 
 /* How a sleeper is woken. Chosen when the queue is created. */
 enum shmq_notify {
-    SHMQ_NOTIFY_SEM,    /* a counting semaphore in the region, on a futex: the default */
+    SHMQ_NOTIFY_SEM,    /* a binary semaphore in the region, on a futex: the default */
     SHMQ_NOTIFY_NAMED,  /* two POSIX named semaphores. For ends that trust each other */
     SHMQ_NOTIFY_COND,   /* a process-shared mutex and condition variable. For ends that trust each
                          * other, in one PID namespace; the death of one may hang the other */

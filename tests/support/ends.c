@@ -126,11 +126,11 @@ uint64_t any_garbage(void) {
     return check_below(2) == 0 ? check_random() : extremes[check_below(6)];
 }
 
-uint32_t items_count(const char *name) {
+bool is_rung(const char *name) {
     const int fd = open_object(name);
-    const uint32_t count = (uint32_t)word_at(fd, PAGE_MEETING, offsetof(struct meeting, items));
+    const uint64_t word = word_at(fd, PAGE_MEETING, offsetof(struct meeting, items));
     CHECK(close(fd) == 0);
-    return count;
+    return word != 0;
 }
 
 static bool is_asleep(int fd, enum shmq_end end) {

@@ -62,8 +62,8 @@ uint64_t word_at(int fd, int page, size_t offset);
 void set_word(int fd, int page, size_t offset, uint64_t word);
 uint64_t any_garbage(void);
 
-/* How often the consumer was rung and has not woken yet, of a queue with the notifier sem. */
-uint32_t items_count(const char *name);
+/* The consumer was rung and has not gone to sleep again since, of a queue with the notifier sem. */
+bool is_rung(const char *name);
 
 /* Until that end sleeps. */
 void await_asleep(const char *name, enum shmq_end end);
