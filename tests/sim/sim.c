@@ -1,4 +1,4 @@
-/* sim: runs the shipped core under the simulator. `sim --help` tells how; engine.h, memory.h and plot.h what. */
+/* sim: runs the shipped core under the simulator. `ci/sim --help` tells how; engine.h, memory.h and plot.h what. */
 #include <errno.h>
 #include <getopt.h>
 #include <stdlib.h>
@@ -7,24 +7,6 @@
 
 #include "mix.h"
 #include "plot.h"
-
-static const char HELP[] =
-    "usage: sim [PLOT…] [--exhaustive] [--random] [--replay SEED|CHOICES] [OPTION…]\n"
-    "\n"
-    "Runs the core with simulated memory and a simulated system, and checks every run. Without PLOT all of them.\n"
-    "  --exhaustive       all choices, depth first (the default)\n"
-    "  --random           choices from a seed, for some seconds\n"
-    "  --replay WHAT      one run again, told step by step: a seed, or choices as a failure prints them\n"
-    "  --bound N          exhaustive: at most N times, in one run, somebody else goes on though this one could, or an\n"
-    "                     old value is read (default: the plot's)\n"
-    "  --kills N          at most N deaths in a run, where any are planned; --quirks N sleeps that end early, or "
-    "swaps\n"
-    "                     that fail for no reason\n"
-    "  --messages N       of each producer\n"
-    "  --uncut            exhaustive: follow equal states as well: slow, and must end in as many states\n"
-    "  --seconds N        random: so long (default 10); exhaustive: no more than this, and then say so\n"
-    "  --seed N           random: the first seed\n"
-    "  --list             the plots\n";
 
 struct wish {
     enum driver_kind kind;
@@ -178,8 +160,7 @@ int main(int argc, char **argv) {
         case 's': wish.seconds = (double)number_of(optarg); break;
         case 'e': wish.seed = strtoull(optarg, NULL, 10); break;
         case 'l': return list_plots();
-        case 'h': return fputs(HELP, stdout) < 0;
-        default: return (void)fputs(HELP, stderr), 2;
+        default: return (void)fputs("sim: ci/sim --help tells more\n", stderr), 2;
         }
     }
     if (wish.replay != NULL && argc - optind != 1) return (void)fputs("sim: --replay is of one plot\n", stderr), 2;
