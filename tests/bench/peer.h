@@ -52,6 +52,7 @@ struct lane {
     /* To be set before make and open. */
     size_t capacity; /* bytes that should fit, or about so many; 0: what users get by default */
     bool careful;    /* with all that the peer has against damage, as somebody takes it who expects some */
+    bool many;       /* more than one end may open each side: for peers that allow it */
 };
 
 struct peer {
@@ -59,6 +60,7 @@ struct peer {
     size_t largest; /* bytes of a message; 0: whatever is asked here */
     bool single;    /* holds one message: the next may be sent only when it is received */
     bool named;     /* open creates, or attaches by name: who comes first is all the same, and others may come later */
+    bool many;      /* any number of processes may send and receive, each message goes to one */
     bool busy;      /* burns a core while it waits */
     bool bound;     /* not for use, but to show what this machine can do */
     unsigned kind;  /* the peer's own: which of its family */

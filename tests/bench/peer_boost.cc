@@ -99,6 +99,7 @@ const struct peer peers_boost[] = {
         .largest = 0,
         .single = false,
         .named = true,
+        .many = true,
         .busy = false,
         .bound = false,
         .kind = 0,

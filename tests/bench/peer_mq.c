@@ -40,6 +40,7 @@ static int mq_lane_open(struct lane *lane, enum peer_end end) {
     if (fit > 0 && fit < attr.mq_maxmsg) attr.mq_maxmsg = fit;
     lane->fds[end] = mq_open(mq_name(lane, name, sizeof name),
                              (end == PEER_PRODUCER ? O_WRONLY : O_RDONLY) | O_CREAT | O_CLOEXEC, 0600, &attr);
+    lane->count = 0;
     if (lane->fds[end] >= 0) return 0;
     return errno == ENOSYS ? lane_lacks(lane, "this kernel has no POSIX message queues") : -1;
 }
@@ -48,11 +49,21 @@ static int mq_lane_send(struct lane *lane, const void *message, size_t length) {
     return mq_send(lane->fds[PEER_PRODUCER], message, length, 0);
 }
 
+/* Whether calls on our own descriptor wait; lane->count remembers. A time that is over would put us to sleep until a
+ * timer says so. */
+static int let_wait(struct lane *lane, bool wait) {
+    const struct mq_attr attr = {.mq_flags = wait ? 0 : O_NONBLOCK};
+    if ((lane->count == 0) == wait) return 0;
+    lane->count = wait ? 0 : 1;
+    return mq_setattr(lane->fds[PEER_CONSUMER], &attr, NULL);
+}
+
 /* mq_timedreceive knows the wall clock only. It wants room for the longest message, whatever comes. */
 static ssize_t mq_lane_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
     const int queue = lane->fds[PEER_CONSUMER];
     (void)size;
-    if (timeout_ms < 0) return mq_receive(queue, buffer, lane->longest, NULL);
+    if (let_wait(lane, timeout_ms != 0) != 0) return -1;
+    if (timeout_ms <= 0) return mq_receive(queue, buffer, lane->longest, NULL);
     const struct timespec until = lane_deadline(CLOCK_REALTIME, timeout_ms);
     const ssize_t got = mq_timedreceive(queue, buffer, lane->longest, NULL, &until);
     return got < 0 && errno == ETIMEDOUT ? lane_late(timeout_ms) : got;
@@ -68,6 +79,7 @@ const struct peer peers_mq[] = {
         .name = "mq",
         .largest = LARGEST,
         .named = true,
+        .many = true,
         .make = mq_make,
         .open = mq_lane_open,
         .send = mq_lane_send,

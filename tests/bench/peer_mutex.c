@@ -143,6 +143,7 @@ const struct peer peers_mutex[] = {
     {
         .name = "mutex",
         .named = true,
+        .many = true,
         .make = mutex_make,
         .open = mutex_open,
         .send = mutex_send,

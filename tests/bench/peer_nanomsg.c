@@ -60,8 +60,8 @@ static int nanomsg_send(struct lane *lane, const void *message, size_t length) {
 static ssize_t nanomsg_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
     const int socket = lane->fds[PEER_CONSUMER];
     (void)size;
-    if (timeout_ms >= 0 && wait_for(socket, NN_POLLIN, timeout_ms) != 0) return -1;
-    const int got = nn_recv(socket, buffer, lane->longest, 0);
+    if (timeout_ms > 0 && wait_for(socket, NN_POLLIN, timeout_ms) != 0) return -1;
+    const int got = nn_recv(socket, buffer, lane->longest, timeout_ms == 0 ? NN_DONTWAIT : 0);
     if (got <= (int)lane->longest) return got;
     errno = EMSGSIZE; /* and the rest of it is gone */
     return -1;

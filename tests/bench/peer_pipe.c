@@ -1,17 +1,27 @@
-/* pipe: the classic, and what every figure is compared with. Bytes without borders; up to PIPE_BUF
- * of them are written in one piece. */
+/* pipe: the classic. Bytes without borders; up to PIPE_BUF of them are written in one piece, so that several may write.
+ *
+ * As pipe(7) has it: F_SETPIPE_SZ makes it larger where more should fit, as far as the system lets this user
+ * (/proc/sys/fs/pipe-max-size). */
 #include "peer.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+/* To as many bytes as it gives; not below what it gives everybody. */
+static void resize(int fd, size_t bytes) {
+    enum { USUAL = 65536, MOST = 1 << 30 };
+    size_t wanted = bytes < MOST ? bytes : MOST;
+    while (fcntl(fd, F_SETPIPE_SZ, (int)wanted) < 0 && wanted > USUAL)
+        wanted /= 2;
+}
+
 static int pipe_make(struct lane *lane) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) return -1;
     lane->fds[PEER_CONSUMER] = ends[0];
     lane->fds[PEER_PRODUCER] = ends[1];
-    if (lane->capacity > 0) (void)fcntl(ends[1], F_SETPIPE_SZ, (int)lane->capacity); /* or as many as it gives */
+    if (lane->capacity > 0) resize(ends[1], lane->capacity);
     return 0;
 }
 
@@ -38,6 +48,7 @@ static ssize_t pipe_receive(struct lane *lane, void *buffer, size_t size, int ti
 const struct peer peers_pipe[] = {
     {
         .name = "pipe",
+        .many = true,
         .make = pipe_make,
         .open = lane_open_fd,
         .send = pipe_send,

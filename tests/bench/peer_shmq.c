@@ -21,7 +21,8 @@ static void queue_name(const struct lane *lane, char name[], size_t size) {
 }
 
 static int shmq_lane_open(struct lane *lane, enum peer_end end) {
-    const unsigned flags = lane->careful ? SHMQ_EPHEMERAL | SHMQ_CHECKSUM : SHMQ_EPHEMERAL;
+    const unsigned flags = SHMQ_EPHEMERAL | (lane->careful ? SHMQ_CHECKSUM : 0U) |
+                           (lane->many ? SHMQ_MANY_PRODUCERS | SHMQ_MANY_CONSUMERS : 0U);
     const struct shmq_attr attr = {.capacity = lane->capacity, .notify = lane->peer->kind, .flags = flags};
     char name[sizeof lane->name + 1];
     shmq *queue;
@@ -105,6 +106,7 @@ static size_t shmq_lane_spots(const struct lane *lane, struct spot spots[PEER_SP
     {                                                                                                                  \
         .name = "shmq/" notifier,                                                                                      \
         .named = true,                                                                                                 \
+        .many = true,                                                                                                  \
         .busy = (which) == SHMQ_NOTIFY_SPIN,                                                                           \
         .kind = (which),                                                                                               \
         .make = shmq_lane_make,                                                                                        \

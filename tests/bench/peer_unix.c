@@ -26,9 +26,10 @@ static int unix_send(struct lane *lane, const void *message, size_t length) {
     return send(lane->fds[PEER_PRODUCER], message, length, MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
+/* Without waiting, it is one call. */
 static ssize_t unix_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
-    if (lane_wait_fd(lane->fds[PEER_CONSUMER], timeout_ms) != 0) return -1;
-    ssize_t got = recv(lane->fds[PEER_CONSUMER], buffer, size, 0);
+    if (timeout_ms > 0 && lane_wait_fd(lane->fds[PEER_CONSUMER], timeout_ms) != 0) return -1;
+    ssize_t got = recv(lane->fds[PEER_CONSUMER], buffer, size, timeout_ms == 0 ? MSG_DONTWAIT : 0);
     if (got == 0 && size > 0) {
         errno = EPIPE;
         return -1;
@@ -39,6 +40,7 @@ static ssize_t unix_receive(struct lane *lane, void *buffer, size_t size, int ti
 const struct peer peers_unix[] = {
     {
         .name = "unix",
+        .many = true,
         .make = unix_make,
         .open = lane_open_fd,
         .send = unix_send,

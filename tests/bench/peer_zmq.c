@@ -69,9 +69,10 @@ static ssize_t zmq_lane_receive(struct lane *lane, void *buffer, size_t size, in
     const struct sockets *zmq = lane->state;
     zmq_pollitem_t ready = {.socket = zmq->socket, .events = ZMQ_POLLIN};
     (void)size;
-    const int count = timeout_ms < 0 ? 1 : zmq_poll(&ready, 1, timeout_ms);
+    const int count = timeout_ms <= 0 ? 1 : zmq_poll(&ready, 1, timeout_ms);
     if (count == 0) return lane_late(timeout_ms);
-    const int got = count > 0 ? zmq_recv(zmq->socket, buffer, lane->longest, 0) : -1;
+    const int flags = timeout_ms == 0 ? ZMQ_DONTWAIT : 0;
+    const int got = count > 0 ? zmq_recv(zmq->socket, buffer, lane->longest, flags) : -1;
     if (got <= (int)lane->longest) return got;
     errno = EMSGSIZE; /* and the rest of it is gone */
     return -1;
