@@ -11,18 +11,25 @@
 #include "measures.h"
 
 enum { EXIT_USAGE = 2, MAX_ROUNDS = 10000000, MAX_WAIT_MS = 600000, SURELY_S = 20, LEAST = 8, LARGEST = 64 << 20 };
+enum { MAX_ENDS = 64 }; /* so many has a side of shmq */
 
 static void usage(FILE *to) {
-    (void)fprintf(to, "Usage: bench MEASURE PEER [--rounds N] [--bytes N] [--wait-ms N] [--limit SECONDS]\n"
+    (void)fprintf(to, "Usage: bench MEASURE PEER [OPTION]...\n"
                       "       bench --list | --help\n"
                       "Measures once, with two processes on two cores, and prints one line of JSON."
                       "\n\nMeasures:\n");
     for (const struct measure *measure = measures; measure->name != NULL; measure++)
-        (void)fprintf(to, "  %-13s %s (%s; --rounds %u)\n", measure->name, measure->about, measure->unit,
-                      measure->rounds);
+        (void)fprintf(to, "  %-12s %-15s %s (%s; --rounds %u)\n", measure->name, measure->wait ? measure->wait : "",
+                      measure->about, measure->unit, measure->rounds);
     (void)fprintf(to, "\n"
                       "  --rounds N       so many samples\n"
-                      "  --bytes N        of a message, for stream and memcpy (64)\n"
+                      "  --wait HOW       of a measure that is there several times: the second column (default)\n"
+                      "  --bytes N        of a message (64, or as many as the peer can carry)\n"
+                      "  --capacity N     bytes of a ring (what users get by default); one that is more than a\n"
+                      "                   quarter of the free memory is not made\n"
+                      "  --messages N     of a sample of stream or many\n"
+                      "  --ends N         producers of many, and as many consumers (1)\n"
+                      "  --careful        with all that the peer has against damage: shmq, with checksums\n"
                       "  --wait-ms N      how long idle and idle_timeout wait (2000)\n"
                       "  --limit SECONDS  what takes longer hangs, and is killed\n"
                       "  --list           the names of the peers, one a line\n\n"
@@ -52,16 +59,19 @@ static size_t size(const char *text) {
     return bytes;
 }
 
-/* In the time of their rounds, and a lot more. */
+/* In the time of their rounds, and a lot more: a microsecond a message. */
 static double default_limit(const struct pair *pair, const struct measure *measure) {
-    int round_ms = measure->round_ms > 0 ? (int)measure->round_ms : pair->wait_ms;
-    return (double)SURELY_S + (double)pair->rounds * round_ms / 1e3;
+    const int round_ms = measure->round_ms > 0 ? (int)measure->round_ms : pair->wait_ms;
+    return (double)SURELY_S + pair->rounds * (round_ms / 1e3 + (double)pair->burst * 1e-5);
 }
 
-static const struct measure *measure_named(const char *name) {
+/* Without a wait: that of the first row of this name. */
+static const struct measure *measure_named(const char *name, const char *wait) {
     for (const struct measure *measure = measures; measure->name != NULL; measure++)
-        if (strcmp(measure->name, name) == 0) return measure;
-    wrong("no such measure", name);
+        if (strcmp(measure->name, name) == 0 &&
+            (wait == NULL || (measure->wait != NULL && strcmp(measure->wait, wait) == 0)))
+            return measure;
+    wrong("no such measure", wait != NULL ? wait : name);
 }
 
 static void list_peers(void) {
@@ -70,35 +80,60 @@ static void list_peers(void) {
         puts(peer->name);
 }
 
-/* Fills pair from the command line; returns the measure. */
-static const struct measure *parse(int argc, char **argv, struct pair *pair) {
-    static const struct option options[] = {
-        {"rounds", required_argument, NULL, 'r'},
-        {"wait-ms", required_argument, NULL, 'w'},
-        {"limit", required_argument, NULL, 'l'},
-        {"bytes", required_argument, NULL, 'b'},
-        {"list", no_argument, NULL, 'L'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+static const struct option OPTIONS[] = {
+    {"rounds", required_argument, NULL, 'r'},   {"wait", required_argument, NULL, 'W'},
+    {"wait-ms", required_argument, NULL, 'w'},  {"limit", required_argument, NULL, 'l'},
+    {"bytes", required_argument, NULL, 'b'},    {"capacity", required_argument, NULL, 'c'},
+    {"messages", required_argument, NULL, 'm'}, {"ends", required_argument, NULL, 'e'},
+    {"careful", no_argument, NULL, 'C'},        {"list", no_argument, NULL, 'L'},
+    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+};
+
+/* Fills pair from the options; returns how it is to wait, or NULL. */
+static const char *parse_options(int argc, char **argv, struct pair *pair) {
+    const char *wait = NULL;
+    for (int option; (option = getopt_long(argc, argv, "h", OPTIONS, NULL)) != -1;) {
         switch (option) {
         case 'r': pair->rounds = (uint32_t)number(optarg, MAX_ROUNDS); break;
+        case 'W': wait = optarg; break;
         case 'w': pair->wait_ms = (int)number(optarg, MAX_WAIT_MS); break;
         case 'b': pair->bytes = size(optarg); break;
+        case 'c': pair->capacity = (size_t)number(optarg, 1e12); break;
+        case 'm': pair->burst = (int64_t)number(optarg, 1e12); break;
+        case 'e': pair->ends = (uint32_t)number(optarg, MAX_ENDS); break;
+        case 'C': pair->careful = true; break;
         case 'l': pair->limit_s = number(optarg, 1e6); break;
         case 'L': list_peers(); exit(0);
         case 'h': usage(stdout); exit(0);
         default: usage(stderr); exit(EXIT_USAGE);
         }
     }
+    return wait;
+}
+
+/* Unless it is told: so many bytes as the peer can carry. Large ones want a ring in which several have room. */
+static void choose_bytes(struct pair *pair) {
+    enum { ROOM = 1 << 20, SEVERAL = 8 };
+    const size_t largest = pair->peer->largest;
+    if (pair->bytes == 0) pair->bytes = largest > 0 && largest < MESSAGE_BYTES ? largest : MESSAGE_BYTES;
+    if (pair->capacity == 0 && pair->bytes > ROOM / SEVERAL) pair->capacity = SEVERAL * pair->bytes;
+}
+
+/* Fills pair from the command line; returns the measure. */
+static const struct measure *parse(int argc, char **argv, struct pair *pair) {
+    const char *wait = parse_options(argc, argv, pair);
     if (argc - optind != 2) wrong("wanted", "one measure and one peer");
-    const struct measure *measure = measure_named(argv[optind]);
+    const struct measure *measure = measure_named(argv[optind], wait);
     pair->peer = peer_named(argv[optind + 1]);
     if (pair->peer == NULL) wrong("no such peer", argv[optind + 1]);
-    if (pair->bytes != 0 && !measure->sized) wrong("not of messages of any size", measure->name);
+    if (pair->ends > 1 && measure->part != crowd) wrong("not of several ends", measure->name);
     if (pair->rounds == 0) pair->rounds = measure->rounds;
     if (pair->limit_s <= 0) pair->limit_s = default_limit(pair, measure);
+    pair->columns = measure->columns;
+    pair->lane_count = measure->one_way ? 1 : 2;
+    pair->keeps_names = measure->comes_late;
+    pair->spins = measure->wait != NULL && strcmp(measure->wait, "spinning") == 0;
+    choose_bytes(pair);
     return measure;
 }
 
@@ -112,8 +147,9 @@ static void print_figure(const struct pair *pair, const struct figure *figure) {
     int64_t *samples = pair_column(pair, figure->first);
     size_t count = (size_t)pair->rounds * figure->columns;
     qsort(samples, count, sizeof *samples, compare);
-    printf("\"%s\":{\"count\":%zu,\"min\":%lld,\"p50\":%lld,\"p99\":%lld,\"max\":%lld}", figure->name, count,
-           (long long)samples[0], (long long)samples[(count - 1) / 2], (long long)samples[(count - 1) * 99 / 100],
+    printf("\"%s\":{\"count\":%zu,\"min\":%lld,\"p50\":%lld,\"p99\":%lld,\"p999\":%lld,\"max\":%lld}", figure->name,
+           count, (long long)samples[0], (long long)samples[(count - 1) / 2],
+           (long long)samples[(count - 1) * 99 / 100], (long long)samples[(count - 1) * 999 / 1000],
            (long long)samples[count - 1]);
 }
 
@@ -139,8 +175,8 @@ static void print_result(const struct pair *pair, const struct measure *measure,
         puts("}");
         return;
     }
-    printf("\"unit\":\"%s\",\"bytes\":%zu,\"rounds\":%u,", measure->unit, pair->bytes, pair->rounds);
-    if (measure->round_ms == 0) printf("\"wait_ms\":%d,", pair->wait_ms);
+    printf("\"unit\":\"%s\",\"bytes\":%zu,\"rounds\":%u,\"probe_ns\":[%lld,%lld],", measure->unit, pair->bytes,
+           pair->rounds, (long long)pair_probe(pair, 0), (long long)pair_probe(pair, 1));
     printf("\"cores\":[");
     for (int i = 0; i < pair->core_count; i++)
         printf("%s%d", i > 0 ? "," : "", pair->cores[i]);
@@ -152,20 +188,10 @@ static void print_result(const struct pair *pair, const struct measure *measure,
     puts("}}");
 }
 
-/* Unless it is told: so many as the peer can carry. Large ones want a ring in which several have room. */
-static void choose_bytes(struct pair *pair) {
-    enum { ROOM = 1 << 20, SEVERAL = 8 };
-    const size_t largest = pair->peer->largest;
-    if (pair->bytes == 0) pair->bytes = largest > 0 && largest < MESSAGE_BYTES ? largest : MESSAGE_BYTES;
-    if (pair->bytes > ROOM / SEVERAL) pair->capacity = SEVERAL * pair->bytes;
-}
-
 int main(int argc, char **argv) {
     const char *stem = getenv("SHMQ_BENCH_STEM");
-    struct pair pair = {.stem = stem != NULL ? stem : "shmq-bench", .wait_ms = 2000};
+    struct pair pair = {.stem = stem != NULL ? stem : "shmq-bench", .wait_ms = 2000, .ends = 1};
     const struct measure *measure = parse(argc, argv, &pair);
-    pair.columns = measure->columns;
-    choose_bytes(&pair);
     peers_prepare_signals();
     (void)alarm((unsigned)pair.limit_s + SURELY_S); /* should the watcher itself hang */
     enum outcome outcome = pair_run(&pair, measure->part);

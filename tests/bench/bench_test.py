@@ -1,5 +1,5 @@
-"""Does the benchmark work? Every peer and measure in its shortest form, the reports, refusals, and what is left behind.
-Nothing here judges how fast anything is.
+"""Does the benchmark work? Every peer and measure in its shortest form; plans, figures, reports and pictures of runs
+that are known; refusals, and what is left behind. Nothing here judges how fast anything is.
 
     python3 tests/bench/bench_test.py bazel-bin/tests/bench/bench [unittest's arguments]
 """
@@ -8,34 +8,46 @@ import collections
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 import unittest
+import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 import case
+import figures
+import plan
+import plots
 import run
 import script
+import show
 from case import INTERRUPTED, LIMIT_S, USAGE
+from plan import Job
 
 BENCH = ""
 SHM = "/dev/shm"
 
-# Measures with arguments that make them short, and the figures that they give.
+# Measures, and how they wait, with arguments that make them short, and the figures that they give.
 SHORT = {
-    "round_trip": (["--rounds", "100"], ["round_trip"]),
-    "wake": (["--rounds", "3"], ["wake", "wake_send", "round_trip_asleep"]),
-    "idle": (["--wait-ms", "20"], ["idle"]),
-    "idle_timeout": (["--wait-ms", "20"], ["idle_timeout"]),
-    "stream": (["--rounds", "2"], ["stream"]),
+    ("round_trip", "default"): (["--rounds", "100"], ["round_trip"]),
+    ("round_trip", "spinning"): (["--rounds", "20"], ["round_trip"]),
+    ("round_trip", "asleep"): (["--rounds", "3"], ["round_trip", "one_way", "send"]),
+    ("idle", ""): (["--wait-ms", "20"], ["idle"]),
+    ("idle_timeout", ""): (["--wait-ms", "20"], ["idle_timeout"]),
+    ("attach", ""): (["--rounds", "2"], ["attach"]),
+    ("stream", ""): (["--rounds", "2"], ["stream"]),
+    ("many", ""): (["--rounds", "2", "--messages", "300"], ["many"]),
 }
 ALONE = {  # the same of what needs no peer
-    "memcpy": (["--rounds", "2"], ["memcpy", "memcpy_in", "memcpy_out"]),
-    "system_call": (["--rounds", "2"], ["system_call"]),
+    ("memcpy", ""): (["--rounds", "2"], ["memcpy", "memcpy_in", "memcpy_out"]),
+    ("system_call", ""): (["--rounds", "2"], ["system_call"]),
 }
-SINGLE = {"cache_line", "futex", "semaphore", "eventfd"}  # hold one message: no stream
+SINGLE = set(plan.RAW)  # hold one message: no stream
+NAMELESS = {"pipe", "unix", "qb_rb", "limit"}  # nobody comes later
 ALWAYS = {"shmq/sem", "shmq/spin", "pipe", "unix", "mq", "textbook", "mutex", "boost", "zmq", "nanomsg", "qb_rb", "ck_ring",
           "limit", *SINGLE}  # every build has these
+MANY = ["shmq/sem", "shmq/fifo", "pipe", "unix", "mq", "mutex", "boost"]
 BUSY = ["shmq/sem", "shmq/spin", "pipe"]  # to be interrupted
 DEATHS = """\
 seed 1
@@ -77,30 +89,63 @@ class Program(Case):
     def peers(self):
         return self.bench("--list")[1].split()
 
+    def suits(self, peer, measure):
+        if peer in SINGLE:
+            return measure in ("round_trip", "idle", "idle_timeout")
+        return measure != "attach" or peer not in NAMELESS
+
     def test_every_peer_and_measure(self):
         self.assertLessEqual(ALWAYS, set(self.peers()))
         for peer in self.peers():
-            for measure, (arguments, figures) in (ALONE if peer == "machine" else SHORT).items():
-                if (peer in SINGLE) <= (measure != "stream"):
-                    with self.subTest(peer=peer, measure=measure):
-                        self.check(peer, measure, figures, *self.bench(measure, peer, *arguments))
+            for (measure, wait), (arguments, names) in (ALONE if peer == "machine" else SHORT).items():
+                if peer == "machine" or self.suits(peer, measure):
+                    with self.subTest(peer=peer, measure=measure, wait=wait):
+                        words = [*arguments, *(["--wait", wait] if wait else [])]
+                        self.check(peer, measure, names, *self.bench(measure, peer, *words))
 
     def test_large_messages(self):
         for peer in ("shmq/sem", "pipe", "textbook", "mutex", "boost", "zmq", "nanomsg", "qb_rb", "ck_ring", "limit"):
+            for measure in ("stream", "round_trip"):
+                with self.subTest(peer=peer, measure=measure):
+                    found = self.bench(measure, peer, "--rounds", "2", "--bytes", "1000000")
+                    self.check(peer, measure, [measure], *found)
+                    self.assertEqual(json.loads(found[1])["bytes"], 1000000)
+
+    def test_rings_of_other_sizes_and_as_many_messages_as_are_told(self):
+        for words in (["--capacity", "4096"], ["--capacity", "4194304"], ["--messages", "5000"], ["--careful"],
+                      ["--bytes", "8"]):
+            for peer in ("shmq/sem", "limit"):
+                self.check(peer, "stream", ["stream"], *self.bench("stream", peer, "--rounds", "1", *words))
+
+    def test_a_ring_that_would_fill_the_memory_is_not_made(self):
+        status, out, _ = self.bench("stream", "shmq/sem", "--capacity", "1e12")
+        found = json.loads(out)
+        self.assertEqual((status, found["outcome"]), (1, "not here"))
+        self.assertIn("1048576 MiB is more than a quarter of the free memory", found["reason"])
+
+    def test_many_ends(self):
+        for peer in MANY:
             with self.subTest(peer=peer):
-                found = self.bench("stream", peer, "--rounds", "2", "--bytes", "1000000")
-                self.check(peer, "stream", ["stream"], *found)
-                self.assertEqual(json.loads(found[1])["bytes"], 1000000)
+                self.check(peer, "many", ["many"], *self.bench("many", peer, "--rounds", "2", "--messages", "1000",
+                                                                "--ends", "3"))
+
+    def test_without_checks_it_works_too(self):
+        for measure in ("stream", "round_trip"):
+            found = self.finish(self.start(BENCH + "_unchecked", measure, "shmq/sem", "--rounds", "2"))
+            self.check("shmq/sem", measure, [measure], *found)
 
     def test_what_does_not_fit_is_not_here(self):
-        for arguments, reason in ((["stream", "futex"], "not for this"), (["wake", "machine"], "not for this"),
+        for arguments, reason in ((["stream", "futex"], "not for this"),
+                                  (["round_trip", "machine", "--wait", "asleep"], "not for this"),
+                                  (["attach", "pipe"], "not for this"),
+                                  (["many", "ck_ring", "--ends", "2"], "each of its sides has one end"),
                                   (["stream", "mq", "--bytes", "10000"], "no message of it has so many bytes")):
             status, out, _ = self.bench(*arguments)
             found = json.loads(out)
             self.assertEqual((status, found["outcome"]), (1, "not here"), out)
             self.assertIn(reason, found["reason"])
 
-    def check(self, peer, measure, figures, status, out, err):
+    def check(self, peer, measure, names, status, out, err):
         self.assertEqual((out.count("\n"), err), (1, ""))
         found = json.loads(out)
         self.assertEqual((found["peer"], found["measure"]), (peer, measure))
@@ -109,17 +154,18 @@ class Program(Case):
             self.assertTrue(found["reason"])
             return
         self.assertEqual((found["outcome"], status), ("measured", 0), out)
-        self.assertEqual(list(found["figures"]), figures)
+        self.assertEqual(list(found["figures"]), names)
         self.assertIn(len(found["cores"]), (1, 2))
+        self.assertGreater(min(found["probe_ns"]), 0)
         for figure in found["figures"].values():
             self.assertGreater(figure["count"], 0)
             self.assertLessEqual(0, figure["min"])
-            self.assertTrue(figure["min"] <= figure["p50"] <= figure["p99"] <= figure["max"], figure)
+            self.assertTrue(figure["min"] <= figure["p50"] <= figure["p99"] <= figure["p999"] <= figure["max"], figure)
             self.assertLess(figure["p50"], 10e9)
 
     def test_both_ways_are_the_sum_of_one_way_each(self):
-        figures = json.loads(self.bench("wake", "pipe", "--rounds", "1")[1])["figures"]
-        self.assertEqual(figures["wake"]["min"] + figures["wake"]["max"], figures["round_trip_asleep"]["p50"])
+        found = json.loads(self.bench("round_trip", "pipe", "--wait", "asleep", "--rounds", "1")[1])["figures"]
+        self.assertEqual(found["one_way"]["min"] + found["one_way"]["max"], found["round_trip"]["p50"])
 
     def test_a_hung_measure_is_killed_and_told(self):
         status, out, _ = self.bench("idle", "shmq/sem", "--wait-ms", "60000", "--limit", "0.3")
@@ -129,14 +175,16 @@ class Program(Case):
     def test_wrong_usage(self):
         for arguments in ([], ["idle"], ["idle", "smoke"], ["smoke", "pipe"], ["idle", "pipe", "more"], ["--bogus"],
                           ["idle", "pipe", "--rounds", "0"], ["idle", "pipe", "--rounds", "x"],
-                          ["idle", "pipe", "--wait-ms", "-1"], ["idle", "pipe", "--bytes", "64"],
-                          ["stream", "pipe", "--bytes", "7"], ["idle", "pipe", "--limit", "nan"]):
+                          ["idle", "pipe", "--wait-ms", "-1"], ["idle", "pipe", "--ends", "2"],
+                          ["idle", "pipe", "--wait", "default"], ["round_trip", "pipe", "--wait", "smoke"],
+                          ["many", "pipe", "--ends", "65"], ["stream", "pipe", "--bytes", "7"],
+                          ["idle", "pipe", "--limit", "nan"]):
             status, out, err = self.bench(*arguments)
             self.assertEqual((status, out), (USAGE, ""), arguments)
             self.assertIn("Usage:", err)
         status, out, err = self.bench("--help")
         self.assertEqual((status, err), (0, ""))
-        for word in [*SHORT, *ALONE, "--rounds", "--bytes", "--limit"]:
+        for word in [*(word for key in (*SHORT, *ALONE) for word in key), "--rounds", "--capacity", "--limit"]:
             self.assertIn(word, out)
 
     def interrupt(self, peer, number):
@@ -176,37 +224,48 @@ class Runner(Case):
 
     def test_a_short_run(self):
         path = self.directory + "/all.json"
-        status, out, err = self.run_py("--quick", "--rounds", "2", "--seed", "7", "--json", path, "shmq/sem", "shmq/cond")
+        words = ["--quick", "--rounds", "2", "--seed", "7", "--json", path]
+        status, out, err = self.run_py(*words, "shmq/sem", "shmq/cond", "mutex")
         self.assertEqual(status, 0, err)
         lines = out.splitlines()
         self.assertLessEqual(max(map(len, lines)), 80)
         self.assertEqual([line for line in lines if line != line.rstrip()], [])
-        for peer in ("shmq/sem", "shmq/cond", "pipe", "cache_line", "futex"):
-            self.assertEqual(sum(line.startswith(peer + " ") for line in lines), 2, out)
+        for title in ("One way, time", "One way with each notifier", "Round trip, always asleep", "A sleeper",
+                      "Size of the ring", "Messages of a run", "Many ends", "Attaching", "What checks cost", "memcpy"):
+            self.assertIn("\n" + title, out)
         self.assertNotIn("unix", out)
         self.assertIn("seed 7", out)
         self.assertIn("round 2 of 2", err)
-        self.check_json(path)
+        self.check_json(path, words)
+        status, out, err = self.run_py(*words[:-2], "--json", path, "--only", "attach", "--compare", path, "shmq/sem")
+        self.assertEqual(status, 0, err)
+        self.assertIn("1 figures in common, 0 surely faster, 0 surely slower", " ".join(out.split()))
 
-    def check_json(self, path):
+    def check_json(self, path, words):
         with open(path, encoding="utf-8") as file:
             result = json.load(file)
-        self.assertEqual((result["format"], result["seed"], result["rounds"]), (1, 7, 2))
-        self.assertEqual(result["command"], f"ci/bench --quick --rounds 2 --seed 7 --json {path} shmq/sem shmq/cond")
+        self.assertEqual((result["format"], result["seed"], result["rounds"]), (run.FORMAT, 7, 2))
+        self.assertEqual(result["command"], f"ci/bench {' '.join(words)} shmq/sem shmq/cond mutex")
         self.assertTrue(result["commit"] and result["date"] and result["machine"]["processor"])
-        for figures in result["figures"].values():
-            for figure in figures.values():
+        found = figures.unpack(result["figures"])
+        for names in found.values():
+            for figure in names.values():
                 self.assertTrue(figure["least"] <= figure["median"] <= figure["most"])
-        self.assertEqual(result["figures"]["pipe"]["wake"]["ratio"], 1)
-        self.assertEqual(len(result["figures"]["cache_line"]["round_trip"]["rounds"]), 4)  # probes: twice a round
-        for length in run.STREAMS:
-            self.assertIsNotNone(run.of_limit(result, length))
+        wanted = set(plan.plan(plan.FORMS["quick"], ["shmq/sem", "shmq/cond", "mutex"], plan.SECTIONS, 1, 0)[0])
+        self.assertEqual(set(found), wanted)  # all of these can be measured here
+        for wait, raw in (("default", plan.LINE), ("asleep", plan.SLEEPER)):
+            self.assertEqual(found[Job("round_trip", raw, wait=wait)]["round_trip"]["ratio"], 1)
+        self.assertIsNotNone(figures.of_limit(found, plan.MIB))
 
     def test_refusals_and_help(self):
         for arguments, words in ((["smoke"], "no such peer: smoke\nThere are: shmq/sem"),
                                  (["cache_line"], "no such peer"),
                                  (["--rounds", "0"], "not a number of rounds"),
                                  (["--deaths", self.directory + "/none"], "cannot read"),
+                                 (["--compare", self.directory + "/none"], "cannot read"),
+                                 (["--compare", __file__], "is not what ci/bench --json writes"),
+                                 (["--only", "smoke"], "no such section"),
+                                 (["--quick", "--full"], "not allowed"),
                                  (["--bench", self.directory + "/none"], "bazel build")):
             status, out, err = self.run_py(*arguments)
             self.assertNotEqual(status, 0)
@@ -215,7 +274,7 @@ class Runner(Case):
             self.assertEqual(out, "")
         status, out, _ = self.run_py("--help")
         self.assertEqual(status, 0)
-        for word in ("--quick", "--json", "--write", "--deaths", "--seed", "PEER", "ci/bench"):
+        for word in ("--quick", "--full", "--json", "--compare", "--write", "--deaths", "--seed", "PEER", "ci/bench"):
             self.assertIn(word, out)
         self.assertIn("shmq/named", self.run_py("--list")[1].split())
 
@@ -231,70 +290,210 @@ class Runner(Case):
             self.assertEqual((self.processes(), self.objects()), ([], []))
 
 
-def measured(number, peer, figure, p50, unit="ns"):
-    return {"round": number, "peer": peer, "measure": figure, "outcome": "measured", "unit": unit, "cores": [0, 1],
-            "figures": {figure: {"count": 1, "min": p50, "p50": p50, "p99": p50, "max": p50}}}
+# ---- The scripts' functions, on what is known ------------------------------------------------------------------------
+
+PEERS = ["shmq/sem", "shmq/fifo", "pipe", "mutex"]
+
+
+class Plans(unittest.TestCase):
+    def test_each_round_has_all_jobs_in_an_order_of_its_own(self):
+        form = plan.FORMS["default"]
+        rounds = plan.plan(form, PEERS, plan.SECTIONS, 5, 1)
+        self.assertEqual(rounds, plan.plan(form, PEERS, plan.SECTIONS, 5, 1))
+        self.assertNotEqual(rounds, plan.plan(form, PEERS, plan.SECTIONS, 5, 2))
+        for jobs in rounds:
+            self.assertEqual(len(set(jobs)), len(jobs))
+        self.assertEqual(set(rounds[0]), set(rounds[1]))
+        self.assertNotEqual(rounds[0], rounds[1])
+        self.assertEqual({job.measure for job in set(rounds[0]) - set(rounds[4])}, set(plan.SELDOM))
+
+    def test_the_usual_form_takes_less_than_twenty_minutes(self):
+        form, peers = plan.FORMS["default"], sorted(ALWAYS - set(plan.BOUNDS)) + [f"shmq/{name}" for name in "abcde"]
+        rounds = plan.plan(form, peers, plan.SECTIONS, form.rounds, 1)
+        self.assertLess(sum(plan.cost(form, job) for jobs in rounds for job in jobs), 20 * 60)
+
+    def test_only_the_full_form_makes_huge_rings_and_the_longest_streams(self):
+        for name, ring, count in (("quick", 16 * plan.MIB, 10**5), ("default", 256 * plan.MIB, 10**8),
+                                  ("full", 4096 * plan.MIB, 10**9)):
+            jobs = plan.plan(plan.FORMS[name], PEERS, plan.SECTIONS, 1, 1)[0]
+            self.assertEqual(max(job.capacity for job in jobs), ring)
+            self.assertEqual(max(job.messages for job in jobs), count)
+
+    def test_one_of_shmqs_notifiers_stands_for_all_where_nobody_sleeps(self):
+        jobs = plan.plan(plan.FORMS["default"], PEERS, plan.SECTIONS, 1, 1)[0]
+        streams = [job.peer for job in jobs if job == Job("stream", job.peer, plan.MIB)]
+        self.assertEqual(sorted(streams), ["limit", "mutex", "pipe", "shmq/sem"])
+
+    def test_arguments(self):
+        form = plan.FORMS["quick"]
+        for job, words in ((Job("stream", "pipe", capacity=4096, variant=plan.CHECKSUM),
+                            "stream pipe --rounds 30 --capacity 4096 --careful"),
+                           (Job("round_trip", "pipe", 1 << 20, "default"),
+                            "round_trip pipe --wait default --rounds 30 --bytes 1048576"),
+                           (Job("stream", "pipe", messages=10**8), "stream pipe --rounds 1 --messages 100000000"),
+                           (Job("many", "pipe", ends=4), "many pipe --rounds 10 --ends 4"),
+                           (Job("idle", "pipe"), "idle pipe --wait-ms 200")):
+            self.assertEqual(" ".join(map(str, plan.arguments(form, job))), words)
+
+
+def measured(number, job, p50, unit="ns", name=None, probe=(100, 100), count=1):
+    return {"round": number, "job": job, "outcome": "measured", "unit": unit, "cores": [0, 1], "probe_ns": probe,
+            "figures": {name or job.measure: {"count": count} | dict.fromkeys(("min", "p50", "p99", "p999", "max"), p50)}}
+
+
+def figure_of(*p50):
+    job = Job("attach", "x")
+    return figures.summarize([measured(number, job, time) for number, time in enumerate(p50)])[0][job]["attach"]
+
+
+class Figures(unittest.TestCase):
+    def test_ratios_are_taken_within_rounds(self):
+        own, raw = (Job("round_trip", peer, wait="default") for peer in ("shmq/sem", plan.LINE))
+        runs = []
+        for number, factor in ((1, 1), (2, 3), (3, 2)):  # a machine that is three times slower in one round
+            runs += [measured(number, own, 150 * factor), measured(number, raw, 100 * factor)]
+        figure = figures.summarize(runs)[0][own]["round_trip"]
+        self.assertEqual((figure["median"], figure["least"], figure["most"], figure["ratio"], figure["rounds"]),
+                         (300, 150, 450, 1.5, 3))
+
+    def test_runs_in_which_the_machine_moved_are_left_out(self):
+        job, other = Job("attach", "a"), Job("attach", "b")
+        runs = [measured(1, job, 100), measured(2, job, 900, probe=(100, 500)), measured(3, job, 200, probe=(120, 100)),
+                measured(1, other, 900, probe=(500, 100))]
+        found, _, left_out = figures.summarize(runs)
+        self.assertEqual((found[job]["attach"]["most"], found[other]["attach"]["most"], left_out), (200, 900, 1))
+
+    def test_a_thousandth_needs_a_thousand_samples(self):
+        job = Job("attach", "a")
+        for count, p999 in ((999, None), (1000, 100)):
+            found = figures.summarize([measured(1, job, 100, count=count)])[0]
+            self.assertEqual(found[job]["attach"]["p999"], p999)
+
+    def test_a_ranking_is_stated_where_the_ranges_do_not_overlap(self):
+        named = {"slow": figure_of(30, 31, 32, 33, 34), "fast": figure_of(10, 11, 12, 13, 14),
+                 "like": figure_of(13, 14, 15, 16, 17), "few": figure_of(50, 51)}
+        self.assertEqual(figures.ranking(named), [["fast", "like"], ["slow", "few"]])
+        self.assertEqual([figures.ahead(named["fast"], named[name]) for name in ("like", "slow", "few")],
+                         [False, True, False])
+
+    def test_compared_with_an_earlier_run(self):
+        jobs = [Job("attach", peer) for peer in ("a", "b", "c")]
+        old = {jobs[0]: {"attach": figure_of(10, 11, 12, 13, 14)}, jobs[1]: {"attach": figure_of(10, 11, 12, 13, 14)},
+               jobs[2]: {"attach": figure_of(10, 11, 12, 13, 14)}}
+        new = {jobs[0]: {"attach": figure_of(5, 6, 7, 8, 9)}, jobs[1]: {"attach": figure_of(14, 15, 16, 17, 18)},
+               jobs[2]: {"attach": figure_of(20, 21, 22, 23, 24)}, Job("attach", "new"): {"attach": figure_of(1, 2, 3)}}
+        new = figures.unpack(json.loads(json.dumps(figures.pack(new))))
+        found = figures.compare(old, new)
+        self.assertEqual([(job.peer, verdict) for job, *_, verdict in found],
+                         [("a", "faster"), ("b", "equal"), ("c", "slower")])
+        kept = {"commit": "0123", "date": "then", "machine": 1}
+        text = show.compare_report(found, kept, kept)
+        self.assertIn("3 figures in common, 1 surely faster, 1 surely slower.", text)
+        self.assertIn("a: attach: 12.0 ns -> 7.00 ns, 1.71 × as fast", text)
+        self.assertNotIn("b: attach", text)
+        self.assertNotIn("DIFFER", text)
+        self.assertIn("THE MACHINES DIFFER", show.compare_report(found, kept, kept | {"machine": 2}))
+
+    def limit(self, own, copied, peer, size=1 << 16):
+        runs = [measured(1, Job("memcpy", plan.MACHINE, size), copied, "ps", "memcpy_in"),
+                measured(1, Job("memcpy", plan.MACHINE, size), copied / 2, "ps", "memcpy_out"),
+                measured(1, Job("stream", plan.LIMIT, size), own, "ps"),
+                measured(1, Job("stream", "shmq/sem", size), peer, "ps")]
+        return figures.faults_of_limit(figures.summarize(runs)[0], [8, size])
+
+    def test_a_limit_that_is_none_is_told(self):
+        self.assertEqual(self.limit(2000000, 1900000, 2500000), [])
+        self.assertEqual(self.limit(2000000, 1880000, 2500000), [(1 << 16, "0.94 × memcpy")])
+        self.assertEqual(self.limit(2000000, 2000000, 1800000), [(1 << 16, "shmq/sem is faster")])
+        self.assertEqual(self.limit(2000, 500, 2100, 64), [])
+        self.assertEqual(self.limit(2000, 2000, 1990, 64), [(64, "shmq/sem is faster")])
+
+    def test_deaths_are_parsed(self):
+        self.assertEqual(figures.parse_deaths(DEATHS.splitlines())[1], {
+            "notifier": "cond", "victim": "consumer", "trials": 200, "hung": 37, "worst_notice_ms": 204})
+        self.assertEqual(len(figures.parse_deaths(DEATHS.splitlines())), 2)
 
 
 class Reports(unittest.TestCase):
-    """run.py's functions, on figures that are known."""
+    """What is shown of a run in which everything takes 1 µs, and 10 ns more each round."""
 
     def result(self):
-        runs = []
-        for number, factor in ((1, 1), (2, 3), (3, 2)):  # a machine that is three times slower in one round
-            runs += [measured(number, "pipe", "wake", 1000 * factor), measured(number, "shmq/sem", "wake", 500 * factor),
-                     measured(number, "shmq/sem", "idle", 12345678, "us"),
-                     measured(number, "cache_line", "round_trip", 100 * factor)]
-        runs.append({"round": 1, "peer": "shmq/fifo", "measure": "wake", "outcome": "not here", "reason": "no " * 99})
-        runs.append({"round": 2, "peer": "shmq/sem", "measure": "idle", "outcome": "hung", "reason": "too long"})
-        result = {"rounds": 3, "seed": 1, "sizes": {"idle": 2000}, "peers": ["shmq/sem", "shmq/fifo", "pipe", "cache_line"],
-                  "runs": runs, "cores": [0, 1], "deaths": run.parse_deaths(DEATHS.splitlines()), "command": "ci/bench",
-                  "commit": "0123-dirty", "date": "today", "machine": script.machine(), "load": 0.5}
-        result["figures"], result["missing"] = run.summarize(runs)
-        return result
-
-    def test_ratios_are_taken_within_rounds(self):
-        figure = self.result()["figures"]["shmq/sem"]["wake"]
-        self.assertEqual((figure["median"], figure["least"], figure["most"], figure["ratio"]), (1000, 500, 1500, 0.5))
+        form, runs = plan.FORMS["quick"], []
+        for number, jobs in enumerate(plan.plan(form, PEERS, plan.SECTIONS, 5, 1)):
+            for job in jobs:
+                names = {"memcpy": ["memcpy", "memcpy_in", "memcpy_out"]}.get(job.measure, [job.measure])
+                if job.wait == "asleep":
+                    names = ["round_trip", "one_way", "send"]
+                time = 1000 + 10 * number + (500 if job.peer == "pipe" else 0)
+                runs += [measured(number, job, time, name=name) for name in names]
+        gone, hung = Job("many", "mutex", ends=4), Job("attach", "shmq/sem")
+        runs = [there for there in runs if there["job"] not in (gone, hung)]
+        runs.append({"round": 1, "job": gone, "outcome": "not here", "reason": "no " * 99})
+        runs.append({"round": 2, "job": hung, "outcome": "hung", "reason": "too long"})
+        kept = {"rounds": 5, "seed": 1, "deaths": figures.parse_deaths(DEATHS.splitlines()), "command": "ci/bench",
+                "commit": "0123-dirty", "date": "today", "machine": script.machine(), "load": 0.5}
+        runs[0]["probe_ns"] = (100, 149)
+        return run.conclude(kept, form, PEERS, runs)
 
     def test_terminal(self):
-        text = run.text_report(self.result())
+        text = show.text_report(self.result())
         self.assertLessEqual(max(map(len, text.splitlines())), 80)
-        self.assertIn("Medians of 3 rounds, seed 1;", text)
-        self.assertRegex(text, r"shmq/sem +- +1\.00  100%   0\.50 +-\n")
-        self.assertIn("shmq/sem: idle hung: too long", text)
-        self.assertIn("NOT STEADY", text)
-        self.assertRegex(text, r"Killed 200 times\n\nnotifier +victim +trials +hung +worst notice ms\nsem +producer")
+        self.assertIn("Medians of 5 rounds, seed 1;", text)
+        self.assertRegex(text, r"\nshmq/sem +1\.02 µs +4% +1\.00 ")
+        self.assertRegex(text, r"\npipe +1\.52 µs +3% +0\.67 ")
+        self.assertRegex(text, r"\nOne way, 64 B: shmq/sem = mutex < pipe\n")
+        self.assertIn("shmq/sem: attach: hung: too long", text)
+        self.assertNotIn("no no", text)
+        self.assertIn("100 to 149 ns; load before: 0.5", " ".join(text.split()))
+        self.assertNotIn("NOT STEADY", text)
+        self.assertRegex(text, r"Killed 200 times\n *notifier +victim +trials +hung +worst notice ms\nsem +producer")
 
-    def test_markdown(self):
-        text = run.markdown_report(self.result())
-        self.assertIn("    ci/bench\n", text)
-        self.assertIn("0123-dirty", text)
-        self.assertIn("| shmq/sem |  |  | 1.00 (0.50 to 1.50) | 0.50 |", text)
-        self.assertIn("## Killed 200 times", text)
-        self.assertIn("| --- | --- | ---: | ---: | ---: |\n", text)
-        self.assertIn("| cond | consumer | 200 | 37 | 204 |", text)
-        for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
-            self.assertEqual(len({line.count("|") for line in block.splitlines()}), 1, block)
-
-    def limit(self, own, copied, peer):
+    def test_a_machine_that_was_not_steady_is_told(self):
         result = self.result()
-        runs = [measured(1, "machine", f"memcpy{way}@65536", copied, "ps") for way in ("", "_in", "_out")]
-        runs += [measured(1, "limit", "stream@65536", own, "ps"), measured(1, "shmq/sem", "stream@65536", peer, "ps")]
-        result["figures"], result["missing"] = run.summarize(runs)
-        return "\n".join(run.limit_lines(result))
+        result.kept["probes"] = [100, 151]
+        self.assertIn("NOT STEADY", show.steadiness(result))
 
-    def test_a_limit_that_is_none_is_told(self):
-        self.assertEqual(self.limit(2000000, 1900000, 2500000),
-                         "64 KiB: memcpy 1900 ns in one process; limit 2000 ns a message, 0.95 × memcpy from one core "
-                         "to the other and 1.25 × the best peer, shmq/sem")
-        self.assertIn("LIMIT IS NO LIMIT HERE: 64 KiB: 0.94 × memcpy", self.limit(2000000, 1880000, 2500000))
-        self.assertIn("LIMIT IS NO LIMIT HERE: 64 KiB: shmq/sem is faster", self.limit(2000000, 2000000, 1800000))
+    def test_pages(self):
+        result = self.result()
+        speed, notifiers = show.speed_page(result, [("A picture", "x.svg")]), show.notifiers_page(result)
+        for text in (speed, notifiers):
+            self.assertIn("    ci/bench\n", text)
+            self.assertIn("0123-dirty", text)
+            self.assertLessEqual(max(len(line) for line in text.splitlines() if not line.startswith("|")), 120)
+            for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+                self.assertEqual(len({line.count("|") for line in block.splitlines()}), 1, block)
+        self.assertIn("![A picture](x.svg)", speed)
+        self.assertIn("| 1.02 µs (1.00 µs to 1.04 µs) | 1.00 |", speed)
+        self.assertIn("* One way, 64 B: shmq/sem = mutex < pipe\n", speed)
+        self.assertIn("## Killed 200 times", notifiers)
+        self.assertIn("| --- | --- | ---: | ---: | ---: |\n", notifiers)
+        self.assertIn("| cond | consumer | 200 | 37 | 204 |", notifiers)
 
-    def test_deaths_are_parsed(self):
-        self.assertEqual(run.parse_deaths(DEATHS.splitlines())[1], {
-            "notifier": "cond", "victim": "consumer", "trials": 200, "hung": 37, "worst_notice_ms": 204})
-        self.assertEqual(len(run.parse_deaths(DEATHS.splitlines())), 2)
+    def test_words(self):
+        self.assertEqual([show.time_in_words(ns) for ns in (0.5, 9.994, 9.996, 99.96, 999.6, 1e9)],
+                         ["0.50 ns", "9.99 ns", "10.0 ns", "100 ns", "1.00 µs", "1.00 s"])
+        self.assertEqual([show.bytes_in_words(count) for count in (8, 1024, 65536, 1 << 20, 1 << 32)],
+                         ["8 B", "1 KiB", "64 KiB", "1 MiB", "4 GiB"])
+
+    def test_pictures(self):
+        result = self.result()
+        found = plots.pictures(result)
+        self.assertEqual([picture.name for picture in found],
+                         ["speed-one-way", "speed-round-trip", "speed-rings", "speed-many"])
+        self.assertEqual([there.label for there in found[3].lines], ["shmq/sem", "pipe"])  # mutex has one point
+        if not shutil.which("gnuplot"):
+            self.skipTest("needs gnuplot")
+        directory = self.enterContext(case.tempfile.TemporaryDirectory())
+        made, trouble = plots.draw(result, directory)
+        self.assertEqual((len(made), trouble), (4, ""))
+        for picture, (_, name) in zip(found, made):
+            tree = xml.etree.ElementTree.parse(os.path.join(directory, name))
+            words = {word.strip() for word in tree.getroot().itertext()}
+            self.assertLessEqual({there.label for there in picture.lines} | {picture.title}, words)
+
+    def test_names_in_pictures_do_not_cover_each_other(self):
+        self.assertEqual(plots.apart([1, 5, 5, 5, 20], 2), [1, 3, 5, 7, 20])
+        self.assertEqual(plots.apart([5], 2), [5])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ struct board {
     _Atomic uint32_t complained;       /* the first one writes outcome and complaint */
     enum outcome outcome;
     char complaint[160];
-    int64_t samples[];
+    int64_t probe_ns[2];
+    _Alignas(128) _Atomic uint32_t turn; /* of the probes: it is process turn % 2's */
+    _Alignas(128) int64_t samples[];
 };
 
 int64_t now_ns(void) {
@@ -37,6 +39,8 @@ int64_t now_ns(void) {
 int64_t *pair_column(const struct pair *pair, uint32_t column) {
     return pair->board->samples + (size_t)column * pair->rounds;
 }
+
+int64_t pair_probe(const struct pair *pair, int when) { return pair->board->probe_ns[when]; }
 
 const char *pair_complaint(const struct pair *pair) { return pair->board->complaint; }
 
@@ -108,39 +112,72 @@ static void pin(const struct pair *pair, int who) {
     (void)sched_setaffinity(0, sizeof set, &set);
 }
 
+void pair_await(const _Atomic uint32_t *turn, uint32_t mine) {
+    struct looking looking = {.timeout_ms = -1};
+    while (*turn != mine)
+        (void)lane_look(&looking);
+}
+
+/* The two move one word in turns. The best of several times, because somebody else may run meanwhile. */
+static void probe(struct board *board, int who, int when) {
+    enum { TRIPS = 200, TIMES = 11, TURNS = 2 * TRIPS };
+    int64_t best = INT64_MAX;
+    uint32_t turn = (uint32_t)(TURNS * TIMES * when + who);
+    for (int i = 0; i < TIMES; i++) {
+        const int64_t start = now_ns();
+        for (int trip = 0; trip < TRIPS; trip++, turn += 2) {
+            pair_await(&board->turn, turn);
+            atomic_store_explicit(&board->turn, turn + 1, memory_order_release);
+        }
+        const int64_t spent = now_ns() - start;
+        if (i > 0 && spent < best) best = spent; /* the first one has waited for the other process */
+    }
+    if (who == 0) board->probe_ns[when] = best / TRIPS;
+}
+
 static enum outcome open_ends(struct pair *pair, int who) {
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < pair->lane_count; i++) {
         struct lane *lane = &pair->lanes[i];
         if (lane->peer->open(lane, i == who ? PEER_PRODUCER : PEER_CONSUMER) != 0) return complain_of_peer(pair, lane);
     }
     return MEASURED;
 }
 
+/* What one of the two does with open ends. */
+static int perform(struct pair *pair, int who, part *play) {
+    struct board *board = pair->board;
+    pair->message = calloc(1, pair->bytes);
+    if (pair->message == NULL) return -1;
+    atomic_fetch_add(&board->opened, 1);
+    while (atomic_load(&board->go) == 0)
+        nap();
+    probe(board, who, 0);
+    if (play(pair, who) != 0) return -1;
+    atomic_fetch_add(&board->done, 1);
+    while (atomic_load(&board->done) < 2)
+        nap();
+    probe(board, who, 1);
+    return 0;
+}
+
 /* One of the two, from fork to exit. Neither closes before both are done. */
 _Noreturn static void measure(struct pair *pair, int who, pid_t parent, part *play) {
-    struct board *board = pair->board;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) /* it died before it could be said */
         _exit(1);
     if (open_ends(pair, who) != MEASURED) _exit(1);
     pin(pair, who); /* after that: threads that a peer has of its own run where they like */
-    atomic_fetch_add(&board->opened, 1);
-    while (atomic_load(&board->go) == 0)
-        nap();
-    if (play(pair, who) != 0) {
+    if (perform(pair, who, play) != 0) {
         complain_of_play(pair, who);
         _exit(1);
     }
-    atomic_fetch_add(&board->done, 1);
-    while (atomic_load(&board->done) < 2)
-        nap();
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < pair->lane_count; i++)
         pair->peer->close(&pair->lanes[i]);
     _exit(0);
 }
 
 static void forget_lanes(struct pair *pair) {
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < pair->lane_count; i++)
         pair->peer->forget(&pair->lanes[i]);
 }
 
@@ -165,7 +202,7 @@ static enum outcome watch(struct pair *pair, pid_t children[2]) {
     while (outcome == MEASURED && (children[0] > 0 || children[1] > 0)) {
         bool going = atomic_load(&board->go) != 0;
         if (!going && atomic_load(&board->opened) == 2) {
-            forget_lanes(pair);
+            if (!pair->keeps_names) forget_lanes(pair);
             atomic_store(&board->go, 1);
             going = true;
         }
@@ -192,13 +229,32 @@ static void name_lanes(struct pair *pair) {
         (void)snprintf(name, sizeof name, "%s-%016llx", pair->stem, (unsigned long long)random);
         lane_init(&pair->lanes[i], pair->peer, name, pair->bytes);
         pair->lanes[i].capacity = pair->capacity;
+        pair->lanes[i].careful = pair->careful;
+        pair->lanes[i].many = pair->ends > 1;
     }
 }
 
+/* Bytes that programs can have without harm to others. */
+static uint64_t free_bytes(void) {
+    char line[128];
+    unsigned long long kib = 0;
+    FILE *file = fopen("/proc/meminfo", "re");
+    if (file == NULL) return 0;
+    while (fgets(line, sizeof line, file) != NULL && sscanf(line, "MemAvailable: %llu", &kib) != 1) /* NOLINT */
+        ;
+    (void)fclose(file);
+    return kib * 1024;
+}
+
 static enum outcome make_lanes(struct pair *pair) {
+    const uint64_t wanted = (uint64_t)pair->lane_count * lane_room(&pair->lanes[0]);
     if (pair->peer->largest > 0 && pair->bytes > pair->peer->largest)
         return complain(pair, NOT_HERE, "no message of it has so many bytes");
-    for (int i = 0; i < 2; i++)
+    if (pair->ends > 1 && !pair->peer->many) return complain(pair, NOT_HERE, "each of its sides has one end");
+    if (pair->capacity > 0 && wanted > free_bytes() / 4)
+        return complain(pair, NOT_HERE, "a ring of %llu MiB is more than a quarter of the free memory",
+                        (unsigned long long)wanted >> 20);
+    for (int i = 0; i < pair->lane_count; i++)
         if (pair->peer->make(&pair->lanes[i]) != 0) return complain_of_peer(pair, &pair->lanes[i]);
     return MEASURED;
 }
@@ -215,7 +271,7 @@ static enum outcome start(struct pair *pair, part *play, pid_t children[2]) {
 
 /* Zeroed memory of ours and of those that we fork. */
 static void *share(size_t bytes) {
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory != MAP_FAILED) return memory;
     perror("bench: memory");
     exit(1);

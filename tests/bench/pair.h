@@ -1,8 +1,9 @@
-/* Two processes that measure together: they are pinned to two cores, joined by two lanes of one
- * peer, watched, and they leave nothing behind.
+/* Two processes that measure together: they are pinned to two cores, joined by one or two lanes of one peer, watched,
+ * and they leave nothing behind.
  *
- * Process `who` (0 or 1) sends on lanes[who] and receives on lanes[1 - who]. What they find goes
- * into columns of samples that the parent shares with them. */
+ * Process `who` (0 or 1) sends on lanes[who] and receives on lanes[1 - who]; where there is one lane, process 0 sends.
+ * What they find goes into columns of samples that the parent shares with them. Before and after they play, they probe
+ * the machine: hosts move cores about, and figures from before and after such a move cannot be compared. */
 #ifndef PAIR_H
 #define PAIR_H
 
@@ -21,10 +22,17 @@ struct pair {
     size_t bytes;             /* of a message */
     size_t capacity;          /* of a lane; 0: what users get by default */
     uint32_t rounds, columns; /* of samples */
+    int64_t burst;            /* messages of a sample; 0: as many as seem good */
+    uint32_t ends;            /* of each side, for those that have several */
     int wait_ms;              /* for measures that wait in vain */
+    bool spins;               /* receivers never sleep */
+    bool careful;             /* as in struct lane */
+    bool keeps_names;         /* until the end, because ends are opened while they play */
     double limit_s;           /* whoever needs longer hangs, and is killed */
     int cores[2], core_count; /* where the processes run; 1: both on one, or wherever */
     struct lane lanes[2];
+    int lane_count;
+    unsigned char *message; /* of each of the two its own */
     struct board *board;
     void *shared; /* zeroed memory of the two: as much as a lane's room, and a page */
     int signal;   /* what interrupted */
@@ -42,6 +50,12 @@ const char *pair_complaint(const struct pair *pair);
 
 /* rounds numbers; the columns lie one behind the other. */
 int64_t *pair_column(const struct pair *pair, uint32_t column);
+
+/* A cache line's round trip between the two, in ns, before they played (0) and after (1). */
+int64_t pair_probe(const struct pair *pair, int when);
+
+/* Until it is our turn. */
+void pair_await(const _Atomic uint32_t *turn, uint32_t mine);
 
 int64_t now_ns(void); /* CLOCK_MONOTONIC */
 

@@ -17,6 +17,7 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 import run as bench
 import script
+import show
 from script import ROOT, Failure, origin
 
 REPORT = "docs/results/scoreboard.md"
@@ -56,22 +57,16 @@ class Progress(bench.Progress):
     """Where nobody looks, a line for each peer."""
 
     def __init__(self, jobs, trials):
-        self.peers = list(dict.fromkeys(peer for _, peer in jobs))
-        self.told = None
-        super().__init__(jobs, 1, trials)
-
-    def cost(self, job):
-        column, peer = job
-        return 0.05 + COST_S[column] * self.sizes[column] * SLOW.get(peer, 1)
+        self.peers, self.told = list(dict.fromkeys(peer for _, peer in jobs)), None
+        super().__init__(jobs, 1, lambda job: 0.05 + COST_S[job[0]] * trials[job[0]] * SLOW.get(job[1], 1))
 
     def begin(self, _number, job):
         column, peer = job
         where = f"{peer} ({self.peers.index(peer) + 1} of {len(self.peers)})"
-        minutes, seconds = divmod(round(self.left()), 60)
         if self.live:
-            print(f"\r\x1b[K{minutes}:{seconds:02} left: {where}: {column}"[:79], end="", file=sys.stderr, flush=True)
+            print(f"\r\x1b[K{self.time_left()}: {where}: {column}"[:79], end="", file=sys.stderr, flush=True)
         elif peer != self.told:
-            print(f"{where}, about {minutes}:{seconds:02} left", file=sys.stderr, flush=True)
+            print(f"{where}, about {self.time_left()}", file=sys.stderr, flush=True)
         self.told = peer
 
 
@@ -216,11 +211,11 @@ def markdown_report(result):
              f"* machine: {found['processor']}, {found['cores']} cores{', virtual' if found['virtual'] else ''}; "
              f"Linux {found['kernel']}; {found['libc']}", "",
              EXPLANATION, "", "## How often all was well", "",
-             *bench.markdown_table([["", *(f"{' '.join(head)} × {trials[column]}" for column, head in COLUMNS.items())],
+             *show.markdown_table([["", *(f"{' '.join(head)} × {trials[column]}" for column, head in COLUMNS.items())],
                                     *([peer, *(long_cell(row[column]) for column in COLUMNS)]
                                       for peer, row in cells.items())]), "",
              f"## 16 bytes damaged, × {trials[DAMAGE]}", "",
-             *bench.markdown_table([["", *DAMAGE_HEADS.values()],
+             *show.markdown_table([["", *DAMAGE_HEADS.values()],
                                     *([peer, *damage_cells(row[DAMAGE])] for peer, row in cells.items())])]
     if excuses(cells):
         lines += ["", "## Where nothing is promised", "",
