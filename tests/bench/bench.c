@@ -175,8 +175,9 @@ static void print_result(const struct pair *pair, const struct measure *measure,
         puts("}");
         return;
     }
-    printf("\"unit\":\"%s\",\"bytes\":%zu,\"rounds\":%u,\"probe_ns\":[%lld,%lld],", measure->unit, pair->bytes,
-           pair->rounds, (long long)pair_probe(pair, 0), (long long)pair_probe(pair, 1));
+    printf("\"unit\":\"%s\",\"bytes\":%zu,\"rounds\":%u,", measure->unit, pair->bytes, pair->rounds);
+    printf("\"probe_ns\":[%lld,%lld],\"sleeps\":%lld,", (long long)pair_probe(pair, 0), (long long)pair_probe(pair, 1),
+           (long long)pair_sleeps(pair));
     printf("\"cores\":[");
     for (int i = 0; i < pair->core_count; i++)
         printf("%s%d", i > 0 ? "," : "", pair->cores[i]);

@@ -167,6 +167,17 @@ class Program(Case):
         found = json.loads(self.bench("round_trip", "pipe", "--wait", "asleep", "--rounds", "1")[1])["figures"]
         self.assertEqual(found["one_way"]["min"] + found["one_way"]["max"], found["round_trip"]["p50"])
 
+    def sleeps(self, peer, wait, rounds):
+        return json.loads(self.bench("round_trip", peer, "--wait", wait, "--rounds", str(rounds))[1])["sleeps"]
+
+    def test_who_is_to_sleep_sleeps_and_who_is_to_spin_spins(self):
+        for peer, rounds in (("shmq/sem", 500), ("shmq/fifo", 500), ("pipe", 20), ("boost", 20), ("futex", 20)):
+            with self.subTest(peer=peer):
+                self.assertGreaterEqual(self.sleeps(peer, "asleep", rounds), 2 * rounds)
+        for peer in ("shmq/sem", "shmq/spin", "pipe", "unix", "mq", "textbook", "boost", "ck_ring", "two_lines"):
+            with self.subTest(peer=peer):  # some wait for a lock now and then
+                self.assertLess(self.sleeps(peer, "spinning", 1000), 500)
+
     def test_a_hung_measure_is_killed_and_told(self):
         status, out, _ = self.bench("idle", "shmq/sem", "--wait-ms", "60000", "--limit", "0.3")
         self.assertEqual(status, 1)
@@ -187,17 +198,21 @@ class Program(Case):
         for word in [*(word for key in (*SHORT, *ALONE) for word in key), "--rounds", "--capacity", "--limit"]:
             self.assertIn(word, out)
 
-    def interrupt(self, peer, number):
-        process = self.start(BENCH, "idle", peer, "--wait-ms", "60000")
-        self.until(lambda: len(self.processes()) == 3, "the two processes run")
+    def interrupt(self, number, processes, *words):
+        process = self.start(BENCH, *words)
+        self.until(lambda: len(self.processes()) == processes, "they run")
         process.send_signal(number)
-        return self.finish(process)[0]
+        status = self.finish(process)[0]
+        self.until(lambda: not self.processes(), "those that the two have forked are gone, too")
+        self.assertEqual((status, self.objects()), (INTERRUPTED + number, []))
 
     def test_signals_leave_nothing(self):
         for peer in BUSY:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-                self.assertEqual(self.interrupt(peer, number), INTERRUPTED + number)
-                self.assertEqual((self.processes(), self.objects()), ([], []))
+                self.interrupt(number, 3, "idle", peer, "--wait-ms", "60000")
+        for peer in ("shmq/sem", "boost", "pipe"):
+            self.interrupt(signal.SIGINT, 7, "many", peer, "--ends", "3", "--messages", "1e9")
+        self.interrupt(signal.SIGTERM, 3, "attach", "shmq/sem", "--rounds", "10000000")
 
     def opened_by_both(self):
         """How many objects in /dev/shm two of our processes have mapped."""
@@ -372,9 +387,13 @@ class Figures(unittest.TestCase):
     def test_a_ranking_is_stated_where_the_ranges_do_not_overlap(self):
         named = {"slow": figure_of(30, 31, 32, 33, 34), "fast": figure_of(10, 11, 12, 13, 14),
                  "like": figure_of(13, 14, 15, 16, 17), "few": figure_of(50, 51)}
-        self.assertEqual(figures.ranking(named), [["fast", "like"], ["slow", "few"]])
         self.assertEqual([figures.ahead(named["fast"], named[name]) for name in ("like", "slow", "few")],
                          [False, True, False])
+        self.assertEqual(figures.ranking(named), [["fast", "like", "slow", "few"]])
+        del named["few"]
+        self.assertEqual(figures.ranking(named), [["fast", "like"], ["slow"]])
+        named["wide"] = figure_of(12, 33, 33, 34, 90)  # slower than slow, it seems, but perhaps as fast as fast
+        self.assertEqual(figures.ranking(named), [["fast", "like", "slow", "wide"]])
 
     def test_compared_with_an_earlier_run(self):
         jobs = [Job("attach", peer) for peer in ("a", "b", "c")]

@@ -6,6 +6,7 @@ All figures are times: less is better. A figure is a dictionary:
     median, least, most  of the medians of the rounds
     p99, p999            the medians of the rounds' own; p999 is None where a round has too few samples
     rounds, samples      how many; samples of a round
+    each                 the medians of the rounds
     ratio                to what the figure is compared with, taken within each round; or None
 """
 
@@ -50,7 +51,7 @@ def summarize_one(found):
         "unit": found[0][1], "median": statistics.median(p50), "least": min(p50), "most": max(p50),
         "p99": statistics.median(figure["p99"] for _, _, figure in found),
         "p999": statistics.median(figure["p999"] for _, _, figure in found) if samples >= SAMPLES_OF_P999 else None,
-        "rounds": len(found), "samples": samples, "ratio": None,
+        "rounds": len(found), "samples": samples, "ratio": None, "each": p50,
     }
 
 
@@ -90,14 +91,14 @@ def ahead(figure, other):
 
 
 def ranking(named):
-    """[[names that are equal], …] of {name: figure}, the fastest first: neighbours whose ranges overlap are equal."""
-    groups, last = [], None
-    for name, figure in sorted(named.items(), key=lambda item: item[1]["median"]):
-        if last and not ahead(last, figure):
-            groups[-1].append(name)
-        else:
-            groups.append([name])
-        last = figure
+    """[[names], …] of {name: figure}, the fastest first: everyone of a group is surely ahead of everyone of the next."""
+    order = sorted(named, key=lambda name: named[name]["median"])
+    groups = [order[:1]]
+    for index in range(1, len(order)):
+        before, after = order[:index], order[index:]
+        if all(ahead(named[name], named[other]) for name in before for other in after):
+            groups.append([])
+        groups[-1].append(order[index])
     return groups
 
 

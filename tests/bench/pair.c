@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ struct board {
     enum outcome outcome;
     char complaint[160];
     int64_t probe_ns[2];
+    _Atomic int64_t sleeps;
     _Alignas(128) _Atomic uint32_t turn; /* of the probes: it is process turn % 2's */
     _Alignas(128) int64_t samples[];
 };
@@ -41,6 +43,8 @@ int64_t *pair_column(const struct pair *pair, uint32_t column) {
 }
 
 int64_t pair_probe(const struct pair *pair, int when) { return pair->board->probe_ns[when]; }
+
+int64_t pair_sleeps(const struct pair *pair) { return pair->board->sleeps; }
 
 const char *pair_complaint(const struct pair *pair) { return pair->board->complaint; }
 
@@ -143,6 +147,13 @@ static enum outcome open_ends(struct pair *pair, int who) {
     return MEASURED;
 }
 
+/* How often this process had to wait. */
+static int64_t sleeps_so_far(void) {
+    struct rusage usage;
+    (void)getrusage(RUSAGE_SELF, &usage);
+    return usage.ru_nvcsw;
+}
+
 /* What one of the two does with open ends. */
 static int perform(struct pair *pair, int who, part *play) {
     struct board *board = pair->board;
@@ -152,7 +163,9 @@ static int perform(struct pair *pair, int who, part *play) {
     while (atomic_load(&board->go) == 0)
         nap();
     probe(board, who, 0);
+    const int64_t slept = sleeps_so_far();
     if (play(pair, who) != 0) return -1;
+    board->sleeps += sleeps_so_far() - slept;
     atomic_fetch_add(&board->done, 1);
     while (atomic_load(&board->done) < 2)
         nap();

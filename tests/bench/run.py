@@ -54,13 +54,14 @@ class Bench:
         if self.child:
             self.child.terminate()
 
-    def run(self, *arguments):
+    def run(self, *arguments, path=None):
         try:
-            self.child = subprocess.Popen([self.path, *map(str, arguments)], stdin=subprocess.DEVNULL,
+            self.child = subprocess.Popen([path or self.path, *map(str, arguments)], stdin=subprocess.DEVNULL,
                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         except OSError as error:
-            raise Failure(f"cannot run {self.path}: {error.strerror}. Build it: "
-                          f"bazel build //tests/bench:{os.path.basename(self.path)}")
+            path = path or self.path
+            raise Failure(f"cannot run {path}: {error.strerror}. Build it: "
+                          f"bazel build //tests/bench:{os.path.basename(path)}") from error
         if self.signal:  # it came before there was a child to end
             self.child.terminate()
         out, err = self.child.communicate()
@@ -74,7 +75,8 @@ class Bench:
 
     def measure(self, form, job):
         """What the C program prints of it, with the job."""
-        status, out, err = self.run(*plan.arguments(form, job))
+        path = f"{self.path}_{plan.UNCHECKED}" if job.variant == plan.UNCHECKED else self.path
+        status, out, err = self.run(*plan.arguments(form, job), path=path)
         try:
             return json.loads(out) | {"job": job}
         except ValueError:
@@ -116,7 +118,7 @@ class Progress:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def measure_all(bench, unchecked, form, rounds):
+def measure_all(bench, form, rounds):
     """What the C program printed, with the number of the round. What a peer does not have it is asked only once."""
     progress = Progress([job for jobs in rounds for job in jobs], len(rounds), lambda job: plan.cost(form, job))
     runs, absent = [], set()
@@ -126,7 +128,7 @@ def measure_all(bench, unchecked, form, rounds):
             for job in jobs:
                 progress.begin(number, f"{job.peer}, {show.job_in_words(job)}")
                 if job not in absent:
-                    found = (unchecked if job.variant == plan.UNCHECKED else bench).measure(form, job)
+                    found = bench.measure(form, job)
                     runs.append({"round": number, **found})
                     if found["outcome"] == "not here":
                         absent.add(job)
@@ -311,8 +313,7 @@ def run(arguments):
         "rounds": rounds, "deaths": read_deaths(options.deaths) if options.deaths else [],
     }
     jobs = plan.plan(form, peers, options.only, rounds, seed)
-    runs = measure_all(bench, Bench(options.bench + "_unchecked"), form, jobs)
-    result = conclude(kept, form, peers, runs)
+    result = conclude(kept, form, peers, measure_all(bench, form, jobs))
     print(show.text_report(result), flush=True)
     if old:
         print("\n" + show.compare_report(figures.compare(figures.unpack(old["figures"]), result.figures), old, kept))
