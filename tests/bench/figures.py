@@ -141,7 +141,7 @@ def faults_of_limit(figures, sizes):
     for size in sizes:
         copied, faster, best = of_limit(figures, size) or (1, 1, None)
         if size >= COPIES_FROM and copied < NO_LIMIT:
-            found.append((size, f"{copied:.2f} × memcpy"))
+            found.append((size, f"{copied:.3f} × memcpy"))
         if faster < (NO_LIMIT if size >= COPIES_FROM else 1):
             found.append((size, f"{best} is faster"))
     return found

@@ -150,16 +150,16 @@ EXAMPLES = """\
 examples:
   ci/bench --quick                   a first impression, in a few minutes
   ci/bench                           all of it; up to 20 minutes
-  ci/bench --full                    and rings of up to 4 GiB, up to 10^9 messages
+  ci/bench --full                    and rings up to 4 GiB, 10^9 messages
   ci/bench shmq/sem unix             these alone, and the bounds
   ci/bench --only one_way,attach     these sections
   ci/bench --compare bench-results/X.json
                                      what has become of an earlier run's figures
-  ci/bench --write                   docs/results/: speed.md, notifiers.md, pictures
+  ci/bench --write                   docs/results/: pages and pictures
 
-All figures are kept in bench-results/, with pictures. A ring that would need more
-than a quarter of the free memory is left out. Close what else runs: the last line
-tells whether the machine was steady. Ctrl-C leaves nothing behind."""
+All figures are kept in bench-results/, with pictures. A ring that would need
+more than a quarter of the free memory is left out. Close what else runs: the
+last line tells whether the machine was steady. Ctrl-C leaves nothing behind."""
 
 
 def positive(text):

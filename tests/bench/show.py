@@ -216,6 +216,9 @@ def rankings(result):
         titled.append((f"One way, {bytes_in_words(size)}", jobs))
     for wait, title in TRIPS.items():
         titled.append((f"Round trip, {title}", {peer: Job("round_trip", peer, wait=wait) for peer in result.peers}))
+    for size in result.form.sizes:
+        jobs = {peer: Job("round_trip", peer, size, "default") for peer in plan.contestants(result.peers)}
+        titled.append((f"Round trip, {bytes_in_words(size)}", jobs if size > KIB else {}))
     for ends in result.form.ends:
         titled.append((f"{ends} + {ends} ends", {peer: Job("many", peer, ends=ends) for peer in result.peers}))
     titled.append(("Attaching", {peer: Job("attach", peer) for peer in result.peers}))
@@ -373,8 +376,9 @@ def page_head(result, title):
 
 HOW = """\
 Two processes on two cores, messages of 64 bytes where nothing else is said. Medians of {rounds} in random order, and in
-brackets the least and the most of them; a ratio is the median of the ratios within each round. "<" in a ranking says
-that the ranges do not overlap, "=" that neighbours' do, so that another run may find them the other way round."""
+brackets the least and the most of them; a ratio is the median of the ratios within each round. In a ranking everyone
+before a "<" is faster than everyone after it, because their ranges do not overlap; where they do there is a "=", and
+another run may find another order."""
 
 SPEED = """\
 * One way: what a message costs when the sender never waits. × limit is the throughput compared with `limit`, the
