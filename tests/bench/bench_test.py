@@ -406,12 +406,24 @@ class Figures(unittest.TestCase):
         self.assertEqual([(job.peer, verdict) for job, *_, verdict in found],
                          [("a", "faster"), ("b", "equal"), ("c", "slower")])
         kept = {"commit": "0123", "date": "then", "machine": 1}
-        text = show.compare_report(found, kept, kept)
+        turned = figures.contradictions(old, new)
+        text = show.compare_report(found, turned, kept, kept)
         self.assertIn("3 figures in common, 1 surely faster, 1 surely slower.", text)
         self.assertIn("a: attach: 12.0 ns -> 7.00 ns, 1.71 × as fast", text)
         self.assertNotIn("b: attach", text)
         self.assertNotIn("DIFFER", text)
-        self.assertIn("THE MACHINES DIFFER", show.compare_report(found, kept, kept | {"machine": 2}))
+        self.assertIn("THE MACHINES DIFFER", show.compare_report(found, turned, kept, kept | {"machine": 2}))
+
+    def test_a_ranking_that_another_run_turns_round_is_told(self):
+        times = {"a": (10, 11, 12, 13, 14), "b": (15, 16, 17, 18, 19), "c": (20, 21, 22, 23, 24)}
+        old = {Job("attach", peer): {"attach": figure_of(*times[peer])} for peer in "abc"}
+        new = {Job("attach", peer): {"attach": figure_of(*times[other])} for peer, other in zip("abc", "acb")}
+        new |= {Job("stream", peer): {"stream": figure_of(1, 1, 1, 1, 1)} for peer in "abc"}
+        turned = figures.contradictions(old, new)
+        self.assertEqual(turned, (3, [((Job("attach", ""), "attach"), "b", "c")]))
+        text = show.compare_report([], turned, *2 * [{"commit": "0123", "date": "then", "machine": 1}])
+        self.assertIn("Of 3 rankings of two peers that both state, 1 are turned round.", text)
+        self.assertIn("attach: b was ahead of c", text)
 
     def limit(self, own, copied, peer, size=1 << 16):
         runs = [measured(1, Job("memcpy", plan.MACHINE, size), copied, "ps", "memcpy_in"),

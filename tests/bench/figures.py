@@ -114,6 +114,24 @@ def compare(old, new):
     return found
 
 
+def stated(found):
+    """{(what, who is ahead, of whom)} of all peers."""
+    alike = collections.defaultdict(dict)
+    for job, names in found.items():
+        for name, figure in names.items():
+            if job.peer not in plan.BOUNDS:
+                alike[job._replace(peer=""), name][job.peer] = figure
+    return {(what, one, other) for what, named in alike.items() for one in named for other in named
+            if ahead(named[one], named[other])}
+
+
+def contradictions(old, new):
+    """How many rankings of two peers both runs state, and those that the second turns round."""
+    before, now = stated(old), stated(new)
+    turned = {(what, one, other) for what, one, other in before if (what, other, one) in now}
+    return len(before & now) + len(turned), sorted(turned)
+
+
 # ---- Limit ---------------------------------------------------------------------------------------------------------
 
 

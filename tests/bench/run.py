@@ -316,7 +316,9 @@ def run(arguments):
     result = conclude(kept, form, peers, measure_all(bench, form, jobs))
     print(show.text_report(result), flush=True)
     if old:
-        print("\n" + show.compare_report(figures.compare(figures.unpack(old["figures"]), result.figures), old, kept))
+        before = figures.unpack(old["figures"])
+        print("\n" + show.compare_report(figures.compare(before, result.figures),
+                                         figures.contradictions(before, result.figures), old, kept))
     keep(result, options.json)
     if options.write:
         write_pages(result)

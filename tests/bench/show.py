@@ -334,8 +334,8 @@ def deaths(result):
     return Table(title, [key.replace("_", " ") for key in keys], rows)
 
 
-def compare_report(found, old, new):
-    """What has become of an earlier run's figures."""
+def compare_report(found, turned, old, new):
+    """What has become of an earlier run's figures, and of its rankings: what compare and contradictions found."""
     verdicts = [verdict for *_, verdict in found]
     lines = [f"Against {old['commit']} of {old['date']}: {len(found)} figures in common, "
              f"{verdicts.count('faster')} surely faster, {verdicts.count('slower')} surely slower."]
@@ -346,6 +346,8 @@ def compare_report(found, old, new):
             what = job_in_words(job) if name == job.measure else f"{job_in_words(job)}, {name.replace('_', ' ')}"
             lines.append(f"{job.peer}: {what}: {moment(before)} -> {moment(after)}, "
                          f"{before['median'] / after['median']:.2f} × as fast")
+    lines.append(f"Of {turned[0]} rankings of two peers that both state, {len(turned[1])} are turned round.")
+    lines += [f"{job_in_words(what[0])}: {one} was ahead of {other}" for what, one, other in turned[1]]
     return "\n".join(wrapped(lines))
 
 
