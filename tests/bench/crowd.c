@@ -112,7 +112,10 @@ int crowd(struct pair *pair, int who) {
     for (uint32_t mate = 1; mate < pair->ends; mate++) {
         const pid_t pid = fork();
         if (pid == 0) play_along(pair, who, mate, first);
-        if (pid < 0) return meeting->error = errno, -1;
+        if (pid < 0) {
+            meeting->error = errno;
+            return -1;
+        }
     }
     const int status = play(pair, who, &pair->lanes[0], 0);
     if (status != 0) meeting->error = errno;
