@@ -59,7 +59,7 @@ static size_t size(const char *text) {
     return bytes;
 }
 
-/* In the time of their rounds, and a lot more: a microsecond a message. */
+/* In the time of their rounds, and a lot more: 10 microseconds a message. */
 static double default_limit(const struct pair *pair, const struct measure *measure) {
     const int round_ms = measure->round_ms > 0 ? (int)measure->round_ms : pair->wait_ms;
     return (double)SURELY_S + pair->rounds * (round_ms / 1e3 + (double)pair->burst * 1e-5);
