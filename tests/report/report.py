@@ -215,6 +215,34 @@ def crash_table():
         yield f"| `{leg['command']}` | {leg['commit']} | {leg['seconds'] / 60:.1f} | {', '.join(figures)}{failed} |"
 
 
+def log_of(label):
+    path = os.path.join(ROOT, "bazel-testlogs", label.removeprefix("//").replace(":", "/"), "test.log")
+    with open(path, encoding="utf-8", errors="replace") as log:
+        return log.read()
+
+
+def sim_table():
+    """The simulator's own words: how deep it went in each plot, and what else it did."""
+    yield "| Plot | Executions | Bound | Executions a second, at random |"
+    yield "| --- | ---: | ---: | ---: |"
+    speeds = dict(re.findall(r"^(\w+): .* (\d+) executions a second", log_of("//tests/sim:random_test"), re.MULTILINE))
+    found = re.findall(
+        r"^(\w+): (\d+) executions, .*; all up to bound (\d+)(, and so all there are)?",
+        log_of("//tests/sim:exhaustive_test"), re.MULTILINE)
+    if not found:
+        raise Failure("//tests/sim:exhaustive_test says nothing of executions")
+    for plot, executions, bound, is_all in found:
+        yield f"| `{plot}` | {int(executions):,} | {'none' if is_all else bound} | {int(speeds.get(plot, 0)):,} |"
+    yield ""
+    yield "The bound is of preemptions and old values read, together, in one run; `ci/sim --list` tells of the plots."
+    caught = re.findall(r"^(\d+ of \d+ caught), (\d+) need not be", log_of("//tests/sim:weaken_test"), re.MULTILINE)
+    if caught:
+        yield (
+            f"Of the memory orders, barriers and steps of the core, taken away one by one, {caught[0][0]};"
+            f" {caught[0][1]} have their reason in tests/sim/weaken.toml."
+        )
+
+
 def page(targets):
     yield "# How it is tested"
     yield ""
@@ -227,6 +255,7 @@ def page(targets):
         ("Under which tools", tool_table(targets)),
         ("The minutes", minute_table(targets)),
         ("Stress, by command", stress_table()),
+        ("Simulated: every schedule, old value and death within a bound", sim_table()),
         ("Killed, interleaved, harmed and failed everywhere, by command", crash_table()),
     ):
         yield ""
