@@ -109,7 +109,7 @@ static void act(shmq *q, uint8_t what, size_t length) {
     case 6: fuzz_check_errno(shmq_stat(q, &stat), "stat"); break;
     default: fuzz_check_errno(shmq_arm(q), "arm"); break;
     }
-    fuzz_operations++;
+    (*fuzz_operations)++;
 }
 
 static void use(shmq *q) {
@@ -129,7 +129,7 @@ static void attach(uint8_t kind, size_t size) {
     kernel.killed = &killed;
     const int result = shmq_open(&q, "/q", (enum shmq_end)(kind & 1), 0, &attr);
     fuzz_check_errno(result, "open");
-    fuzz_operations++;
+    (*fuzz_operations)++;
     if (result != 0 && errno != EBADMSG && errno != ENOTSUP)
         fuzz_assert(kernel_names() == names, "nothing is created by who could not attach");
     if (result != 0) return;

@@ -20,6 +20,7 @@ LIMITS = {"lines": 95, "branches": 90}  # percent
 LIST = "fuzz/uncovered.txt"
 NEXT_LINE = " ¦ "
 SHOWN = 60
+AT_ONCE = 2000  # files that fit in a command
 
 
 def run(*command, **options):
@@ -32,12 +33,16 @@ def run(*command, **options):
 # --- what is reached -------------------------------------------------------------------------------------------------
 
 
-def replay(binary, scratch):
-    """The profile of one target's corpus and regressions."""
+def replay(binary, scratch, found):
+    """The profile of one target's corpus and regressions, and of what was found, if there is a folder of that."""
     name = os.path.basename(binary).removesuffix("_coverage")
-    files = sorted(glob.glob(f"fuzz/corpus/{name}/*") + glob.glob(f"fuzz/regressions/{name}/*"))
+    folders = [f"fuzz/corpus/{name}", f"fuzz/regressions/{name}"]
+    folders += [os.path.join(glob.escape(found), name, part) for part in ("corpus", "afl/*/queue")] if found else []
+    files = sorted(file for folder in folders for file in glob.glob(folder + "/*") if os.path.isfile(file))
     pattern = os.path.join(scratch, name)
-    run(os.path.abspath(binary), *files, env=os.environ | {"LLVM_PROFILE_FILE": pattern + ".%p.profraw"})
+    for at in range(0, len(files), AT_ONCE):
+        part = files[at : at + AT_ONCE]
+        run(os.path.abspath(binary), *part, env=os.environ | {"LLVM_PROFILE_FILE": pattern + ".%p.profraw"})
     run("llvm-profdata-19", "merge", "-o", pattern + ".profdata", *glob.glob(glob.escape(pattern) + ".*.profraw"))
     return pattern + ".profdata"
 
@@ -173,6 +178,7 @@ def write_html(folder, binaries, profiles, scratch):
 def main():
     parser = argparse.ArgumentParser(prog="ci/coverage", description=__doc__.split("\n\n", maxsplit=1)[0])
     parser.add_argument("--html", metavar="FOLDER", help="write each source there, with what each line counted")
+    parser.add_argument("--found", metavar="FOLDER", help="count what ci/fuzz found too: fuzz-results")
     parser.add_argument("binaries", nargs="*", metavar="X_coverage", help="the targets; ci/coverage fills that in")
     arguments = parser.parse_args()
     if shutil.which("llvm-cov-19") is None:
@@ -182,13 +188,14 @@ def main():
     reached, excused = Reached(), defaultdict(set)
     for entry in read_list(LIST):
         excused[entry[0]].add(find(entry))
+    begun_in = os.environ.get("COVERAGE_FROM", os.getcwd())
+    found = os.path.join(begun_in, arguments.found) if arguments.found else None
     with tempfile.TemporaryDirectory() as scratch:
-        profiles = [replay(binary, scratch) for binary in arguments.binaries]
+        profiles = [replay(binary, scratch, found) for binary in arguments.binaries]
         for binary, profile in zip(arguments.binaries, profiles):
             reached.add(binary, profile)
         if arguments.html:
-            folder = os.path.join(os.environ.get("COVERAGE_FROM", os.getcwd()), arguments.html)
-            write_html(folder, arguments.binaries, profiles, scratch)
+            write_html(os.path.join(begun_in, arguments.html), arguments.binaries, profiles, scratch)
     return judge(reached, excused, tell(reached, excused))
 
 

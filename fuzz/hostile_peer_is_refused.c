@@ -156,7 +156,7 @@ static shmq *of(int end) { return scene.end[end]; }
 /* After each call: documented, and the same for ever. */
 static void judge(int end, const char *what, int64_t result) {
     const int error = errno;
-    fuzz_operations++;
+    (*fuzz_operations)++;
     fuzz_check_errno(result < 0 ? -1 : 0, what);
     if (scene.poisoned[end] && (result >= 0 || error != EBADMSG)) fuzz_fail("%s: EBADMSG does not stick", what);
     if (result < 0 && error == EBADMSG) scene.poisoned[end] = true;

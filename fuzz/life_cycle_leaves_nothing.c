@@ -74,7 +74,7 @@ static void check_name(void) {
 
 static void note(int result, const char *what) {
     fuzz_check_errno(result, what);
-    fuzz_operations++;
+    (*fuzz_operations)++;
     if (result == 0) return;
     /* Whoever failed in a calm scene was refused for what shmq.h says. */
     const bool refused = errno == EBUSY || errno == ENOENT || errno == EEXIST || errno == EAGAIN || errno == EPIPE ||

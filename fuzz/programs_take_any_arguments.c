@@ -36,7 +36,7 @@ static void peer_acts(void) {
         (void)shmq_recv(peer, message, sizeof message, 0);
     else if (kernel.now_ns % 3 == 0)
         (void)shmq_send(peer, "more", 4, 0);
-    fuzz_operations++;
+    (*fuzz_operations)++;
 }
 
 static void make_queue(enum state state, unsigned notify, unsigned flags) {
@@ -101,7 +101,7 @@ static void run(unsigned which, int failing_call, bool terminal) {
     kernel.input = input.at;
     kernel.input_bytes = input.left;
     check_status(which, runs[which](argc, argv, &io));
-    fuzz_operations++;
+    (*fuzz_operations)++;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -407,7 +407,7 @@ static void step(bool nested) {
     else if (what != OPEN)
         act(end, what, nested);
     end->busy = false;
-    fuzz_operations++;
+    (*fuzz_operations)++;
     if (!nested) check_armed();
 }
 

@@ -32,7 +32,7 @@ static void read_one(struct scene *scene) {
     fuzz_assert(available <= ring->capacity, "no cursor passes what it may own");
     if (available < RECORD_ALIGN) return;
     const unsigned char *payload = ring_read(ring, &length);
-    fuzz_operations++;
+    (*fuzz_operations)++;
     if (payload == NULL) return;
     fuzz_assert(length <= ring->max_message, "a message is never longer than max_message");
     fuzz_assert(ring->before + length <= available, "a message lies within what is published");

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "fuzz.h"
-#include "operations.h"
+#include "counts.h"
 
 enum { PATIENCE_S = 60 }; /* for one file, under any tool */
 

@@ -217,7 +217,7 @@ static void step(bool nested) {
     kernel.asleep = !nested && (byte & 0x80) != 0 ? while_asleep : NULL;
     if (!nested) scene.acting = end;
     end->busy = what;
-    fuzz_operations++;
+    (*fuzz_operations)++;
     if (end->q == NULL)
         open_end(end);
     else

@@ -5,7 +5,6 @@ target `empty`, which does nothing: at least a tenth of its executions per secon
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -13,19 +12,11 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/support"))
 from script import ROOT, Failure, commit, machine, run
+from engines import read_counts
 
 NOTHING = "empty"
 AIM = 0.1
-EXECUTIONS = re.compile(r"^(?:stat::number_of_executed_units|execs_done)\s*:\s*(\d+)", re.MULTILINE)
 CONFIGS = ("asan-libfuzzer", "ubsan-libfuzzer", "msan-libfuzzer", "asan-afl")
-
-
-def read(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except OSError:
-        return ""
 
 
 def build(config, targets):
@@ -36,9 +27,9 @@ def build(config, targets):
 
 
 def measure(name, seconds):
-    """(executions per second, operations per second; 0 if nobody counted: AFL++ kills its targets)"""
+    """(executions per second, operations per second; 0 if the target counts none)"""
     with tempfile.TemporaryDirectory() as results:
-        operations = os.path.join(results, "operations")
+        counts = os.path.join(results, "counts")
         command = [f"bazel-bin/fuzz/{name}_run", f"--seconds={seconds}", "--random=1", f"--results={results}"]
         start = time.monotonic()
         done = subprocess.run(
@@ -49,15 +40,14 @@ def measure(name, seconds):
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env=os.environ | {"FUZZ_OPERATIONS": operations},
+            env=os.environ | {"FUZZ_COUNTS": counts},
             check=False,
         )
         elapsed = time.monotonic() - start
-        counts = EXECUTIONS.findall(done.stdout + read(f"{results}/afl/default/fuzzer_stats"))
-        if done.returncode != 0 or not counts:
+        counted = read_counts(counts)
+        if done.returncode != 0 or not counted["executions"]:
             raise Failure(f"{name} was not measured:\n{done.stdout[-2000:]}")
-        total = read(operations)
-    return int(counts[-1]) / elapsed, int(total or 0) / elapsed
+    return counted["executions"] / elapsed, counted["operations"] / elapsed
 
 
 def body(given):

@@ -22,7 +22,8 @@
 #pragma clang attribute push(__attribute__((no_sanitize("coverage"))), apply_to = function)
 #endif
 
-uint64_t fuzz_operations;
+static uint64_t operations; /* unless counts.c shares the count */
+uint64_t *fuzz_operations = &operations;
 
 /* ---- Bytes ------------------------------------------------------------------------------------ */
 

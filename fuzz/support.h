@@ -10,8 +10,8 @@
 #include "handle.h"
 #include "kernel.h"
 
-/* Queue operations done, of all inputs. */
-extern uint64_t fuzz_operations;
+/* Counts the queue operations done, of all inputs. */
+extern uint64_t *fuzz_operations;
 
 /* ---- Bytes ------------------------------------------------------------------------------------ */
 

@@ -345,7 +345,7 @@ def cc_fuzz_test(
         name = name + "_target",
         testonly = True,
         srcs = [name + ".c"] + srcs,
-        copts = behind(seam) + behind("fuzz.h") + copts,
+        copts = behind(seam) + behind("counted.h") + copts,
         alwayslink = True,
         deps = deps + ["//fuzz:interface"],
     )
