@@ -46,8 +46,8 @@ Leg = collections.namedtuple("Leg", "name engine target")
 
 def known_targets(options):
     if options.programs:
-        names = (os.path.basename(path) for path in glob.glob(os.path.join(glob.escape(options.programs), "*_run")))
-        return sorted(name.removesuffix("_run") for name in names)
+        names = os.listdir(options.programs)
+        return sorted({name.removesuffix(suffix) for name in names for suffix in SUFFIX.values() if name.endswith(suffix)})
     return sorted(name for name in os.listdir(os.path.join(ROOT, "fuzz/corpus")) if name != NOTHING)
 
 

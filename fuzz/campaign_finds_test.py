@@ -1,7 +1,7 @@
-"""Does a campaign with the true engines find a planted fault, keep it although everybody is killed, leave no process, make
+"""Does a campaign with a true engine find a planted fault, keep it although everybody is killed, leave no process, make
 it small, and name it? On the quick canary; what it found must be harmless without the fault.
 
-    campaign_finds_test.py LAUNCHER_OF_LIBFUZZER LAUNCHER_OF_AFL REPLAY_WITHOUT_THE_FAULT
+    campaign_finds_test.py ENGINE LAUNCHER REPLAY_WITHOUT_THE_FAULT
 """
 
 import glob
@@ -18,8 +18,8 @@ sys.path.insert(0, os.path.join(HERE, "../tests/support"))
 from case import Case
 
 NAME = "record_is_in_bounds"
-LAUNCHERS = dict(zip(("run", "afl"), map(os.path.abspath, sys.argv[1:3])))
-SANE = os.path.abspath(sys.argv[3])
+ENGINE, LAUNCHER, SANE = sys.argv[1], *map(os.path.abspath, sys.argv[2:4])
+SUFFIX = {"libfuzzer": "run", "afl": "afl"}
 KEPT = {"libfuzzer": "crashes/crash-*", "afl": "afl/*/crashes*/id:*"}
 
 
@@ -28,28 +28,29 @@ class Finds(Case):
         super().setUp()
         self.results = os.path.join(self.directory, "results")
         os.mkdir(f"{self.directory}/programs")
-        for suffix, launcher in LAUNCHERS.items():
-            path = f"{self.directory}/programs/{NAME}_{suffix}"
-            runfiles = os.environ.get("RUNFILES_DIR", launcher + ".runfiles")
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(f"#!/bin/sh\nRUNFILES_DIR={shlex.quote(runfiles)} exec {shlex.quote(launcher)} \"$@\"\n")
-            os.chmod(path, 0o755)
+        path = f"{self.directory}/programs/{NAME}_{SUFFIX[ENGINE]}"
+        runfiles = os.environ.get("RUNFILES_DIR", LAUNCHER + ".runfiles")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(f"#!/bin/sh\nRUNFILES_DIR={shlex.quote(runfiles)} exec {shlex.quote(LAUNCHER)} \"$@\"\n")
+        os.chmod(path, 0o755)
 
-    def fuzz(self, command, engine, *arguments):
+    def fuzz(self, command, *arguments):
         return self.start(sys.executable, f"{HERE}/campaign.py", *command, "--programs", f"{self.directory}/programs",
-                          "--results", self.results, "--engine", engine, *arguments)
+                          "--results", self.results, "--engine", ENGINE, NAME, *arguments)
 
     def alive(self):
         """Of our processes, those that are not dead already and only wait for whoever takes note of it."""
         return [pid for pid in self.processes() if os.path.exists(f"/proc/{pid}/exe")]
 
-    def find(self, engine):
-        process = self.fuzz((), engine, "--jobs", "2")
-        self.until(lambda: glob.glob(f"{self.results}/{NAME}/{KEPT[engine]}"), "something is found")
+    def test_a_fault_is_found_kept_and_named(self):
+        process = self.fuzz((), "--jobs", "2")
+        kept = f"{self.results}/{NAME}/{KEPT[ENGINE]}"
+        self.until(lambda: glob.glob(kept) or process.poll() is not None, "something is found")
+        self.assertIsNone(process.poll(), "it has ended by itself")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self.until(lambda: not self.alive(), "no process is left")
-        status, out, err = self.finish(self.fuzz(("report",), engine))
+        status, out, err = self.finish(self.fuzz(("report",)))
         self.assertEqual((status, err), (0, ""), out)
         (path,) = glob.glob(f"{self.results}/{NAME}/findings/*/about.json")  # of all that it kept, one
         with open(path, encoding="utf-8") as file:
@@ -63,18 +64,13 @@ class Finds(Case):
     def status_of(self, *command):
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode
 
-    def test_libfuzzer(self):
-        self.find("libfuzzer")
-
-    def test_afl(self):
-        self.find("afl")
-
+    @unittest.skipUnless(ENGINE == "libfuzzer", "libFuzzer does it")
     def test_minimize_keeps_what_is_needed(self):
-        process = self.fuzz((), "libfuzzer", "--jobs", "1")
+        process = self.fuzz((), "--jobs", "1")
         self.until(lambda: len(glob.glob(f"{self.results}/{NAME}/corpus/*")) > 5, "something is learned")
         process.send_signal(signal.SIGINT)
         self.finish(process)
-        status, out, err = self.finish(self.fuzz(("minimize",), "libfuzzer"))
+        status, out, err = self.finish(self.fuzz(("minimize",)))
         self.assertEqual((status, err), (0, ""), out)
         minimal = os.listdir(f"{self.results}/{NAME}/minimal")
         self.assertIn(f"{NAME}: {len(minimal)} inputs reach all", out)
