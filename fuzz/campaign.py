@@ -8,6 +8,7 @@ import collections
 import glob
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -127,7 +128,7 @@ class Campaign:
     def turn(self, leg, seconds):
         os.makedirs(self.results(leg), exist_ok=True)
         raw_before = launch.findings(self.results(leg), leg.engine)
-        turn = Turn(leg, self.results(leg), self.options.jobs)
+        turn = Turn(leg, self.results(leg), self.options.jobs, self.options.secondary)
         begun, saved, told = time.monotonic(), 0.0, set(raw_before)
         self.turns += 1
         self.introduce(leg, turn, seconds)
@@ -249,6 +250,8 @@ def prepare(parser, given):
     options = parser.parse_args(given)
     if options.jobs < 1:
         parser.error("--jobs: at least 1")
+    if not re.fullmatch(r"[A-Za-z][\w-]*", getattr(options, "secondary", None) or "x"):
+        parser.error("--secondary: a name of letters and digits that begins with a letter")
     if getattr(options, "minutes", None) is not None and options.minutes <= 0:
         parser.error("--minutes: more than 0")
     names = wanted_targets(options)
@@ -265,6 +268,8 @@ def fuzz(given):
     parser = parser_of("", __doc__, COMMANDS)
     add_run_options(parser)
     parser.add_argument("--minutes", type=float, metavar="N", help="how long, of all together (default: until Ctrl-C)")
+    parser.add_argument("--secondary", metavar="NAME", help="this machine joins the campaign of another: its instances of "
+                        "AFL++ are called NAME0, NAME1 ... (docs/fuzzing.md)")
     parser.add_argument("--parse", action="store_true", help=argparse.SUPPRESS)  # for ci/fuzz: look at the arguments
     options, legs, ledger = prepare(parser, given)
     campaign = Campaign(legs, options, ledger, Screen())

@@ -53,8 +53,8 @@ def processor_s(pid):
 class Process:
     """One process of an engine, started again when it ends with a finding."""
 
-    def __init__(self, leg, results, number):
-        self.leg, self.results, self.number = leg, results, number
+    def __init__(self, leg, results, number, secondary=None):
+        self.leg, self.results, self.number, self.secondary = leg, results, number, secondary
         name = os.path.join(results, f"{leg.engine}.{number}")
         self.log, self.counts = name + ".log", name + ".counts"
         for path in (self.log, self.counts):
@@ -65,13 +65,14 @@ class Process:
         self.start()
 
     def part(self):
-        return "main" if self.number == 0 else f"second{self.number}"
+        """AFL++'s name of it, which tells it from those of other machines that share what they find."""
+        return f"{self.secondary}{self.number}" if self.secondary else f"second{self.number}" if self.number else "main"
 
     def command(self):
         if self.leg.engine == "libfuzzer":
             command, operands = launch.libfuzzer(self.leg.target, self.results)
         else:
-            command, operands = launch.afl(self.leg.target, self.results, part=("-S" if self.number else "-M", self.part()))
+            command, operands = launch.afl(self.leg.target, self.results, part=("-M" if self.part() == "main" else "-S", self.part()))
         return command + operands
 
     def start(self):
@@ -141,10 +142,10 @@ class Process:
 class Turn:
     """Some processes on one target."""
 
-    def __init__(self, leg, results, jobs):
+    def __init__(self, leg, results, jobs, secondary=None):
         launch.write_seeds(leg.target, results)
         self.leg, self.results = leg, results
-        self.processes = [Process(leg, results, number) for number in range(jobs)]
+        self.processes = [Process(leg, results, number, secondary) for number in range(jobs)]
         self.looks = []  # (time, executions, operations): the last ones
 
     def command(self):

@@ -114,8 +114,10 @@ def environment(has_terminal):
     settings = {
         "AFL_AUTORESUME": "1",
         "AFL_I_DONT_CARE_ABOUT_MISSING_CRASHES": "1",
+        "AFL_IMPORT_FIRST": "1",  # what others found, and then every minute
         "AFL_NO_AFFINITY": "1",
         "AFL_SKIP_CPUFREQ": "1",
+        "AFL_SYNC_TIME": "1",
     }
     if not has_terminal:
         settings["AFL_NO_UI"] = "1"
