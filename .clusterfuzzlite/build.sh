@@ -60,8 +60,8 @@ max_length() {
 }
 
 for target in "${targets[@]}"; do
-    "${CXX:-clang++}" "${cxxflags[@]}" -o "$OUT/$target" "$objects/$target.o" "$objects"/core/*.o "$objects/programs.a" \
-        "${engine[@]}" -pthread -lrt -ldl
+    "${CXX:-clang++}" "${cxxflags[@]}" -o "$OUT/$target" "$objects/$target.o" "$objects"/core/*.o \
+        "$objects/programs.a" "${engine[@]}" -pthread -lrt -ldl
     seeds=(fuzz/corpus/"$target"/*)
     [[ ! -d fuzz/regressions/$target ]] || seeds+=(fuzz/regressions/"$target"/*)
     rm -f "$OUT/${target}_seed_corpus.zip"

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Fuzzes with all that there is: every target with libFuzzer and AFL++ in turns, on all cores, until --minutes are over or
-until Ctrl-C. What it learns and finds is kept in fuzz-results, where the next campaign goes on, whatever ended this one.
+"""Fuzzes with all that there is: every target with libFuzzer and AFL++ in turns, on all cores, until --minutes are
+over or until Ctrl-C. What it learns and finds is kept in fuzz-results, where the next campaign goes on, whatever ended
+this one.
 """
 
 import argparse
@@ -9,7 +10,6 @@ import glob
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +19,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from script import ROOT, Failure, run
 
 import findings
+import merge
 import run as launch
 from engines import MOST_STARTS, WORDS, Turn
 from ledger import Ledger
@@ -47,8 +48,8 @@ Leg = collections.namedtuple("Leg", "name engine target")
 
 def known_targets(options):
     if options.programs:
-        names = os.listdir(options.programs)
-        return sorted({name.removesuffix(suffix) for name in names for suffix in SUFFIX.values() if name.endswith(suffix)})
+        launchers = [name.rpartition("_") for name in os.listdir(options.programs)]
+        return sorted({name for name, _, suffix in launchers if f"_{suffix}" in SUFFIX.values()})
     return sorted(name for name in os.listdir(os.path.join(ROOT, "fuzz/corpus")) if name != NOTHING)
 
 
@@ -64,7 +65,7 @@ def build(names, engines, options):
     """Lets Bazel build the launchers. Returns the legs."""
     launchers = [(name, engine) for engine in engines for name in names]
     if not options.programs:
-        print(f"building {len(launchers)} targets with {options.sanitizer}; the first time takes a few minutes", flush=True)
+        print(f"building {len(launchers)} targets with {options.sanitizer}: a few minutes the first time", flush=True)
         command = ["bazel", "build", "--ui_event_filters=-info", "--show_result=0"]
         command += [] if sys.stderr.isatty() else ["--noshow_progress"]
         command += [f"--//ci/bazel:fuzz_sanitizer={options.sanitizer}"]
@@ -77,10 +78,17 @@ def build(names, engines, options):
 
 def describe(launcher, name, engine):
     try:
-        done = subprocess.run([launcher, "--describe"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [launcher, "--describe"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         raise Failure(f"{launcher}: {getattr(error, 'stderr', error)}") from error
     return Leg(f"{name}/{engine}", engine, json.loads(done.stdout))
+
+
+def kept_by(leg, ledger):
+    """How many distinct findings this engine was first to have."""
+    kept = findings.all_kept(ledger.folder, leg.target["name"])
+    return sum(about["engine"] == leg.engine for about in kept)
 
 
 # --- the campaign ----------------------------------------------------------------------------------------------------
@@ -106,7 +114,7 @@ class Campaign:
         for leg in self.legs:
             is_running = leg == running
             known = counts if is_running else self.ledger.of(leg)
-            kept = sum(about["engine"] == leg.engine for about in findings.all_kept(self.ledger.folder, leg.target["name"]))
+            kept = kept_by(leg, self.ledger)
             rows.append(Row(leg, known, f"{kept}+{raw}" if is_running and raw else str(kept), is_running))
         return rows
 
@@ -148,7 +156,8 @@ class Campaign:
             turn.end()
             self.ledger.close(leg, turn.counts())
             self.ledger.sample(leg, self.ledger.of(leg))
-        self.show(leg, turn, len(launch.findings(self.results(leg), leg.engine) - raw_before), begun, seconds, at_once=True)
+        raw = launch.findings(self.results(leg), leg.engine)
+        self.show(leg, turn, len(raw - raw_before), begun, seconds, at_once=True)
         self.judge(leg, turn)
 
     def show(self, leg, turn, raw, begun, seconds, at_once=False):
@@ -176,7 +185,7 @@ class Campaign:
 
     def status(self, leg, begun, seconds):
         now = time.monotonic()
-        whole = f"{clock(now - self.begun)} of {clock(self.ends - self.begun)}" if self.ends else clock(now - self.begun)
+        whole = clock(now - self.begun) + (f" of {clock(self.ends - self.begun)}" if self.ends else "")
         return (f"turn {self.turns}: {now - begun:.0f} of {seconds:.0f} s {WORDS[leg.engine]} x {self.options.jobs}; "
                 f"campaign {whole}; Ctrl-C ends it")
 
@@ -184,13 +193,13 @@ class Campaign:
         for leg in legs or self.legs:
             new = len(self.findings(leg).new())
             if new:
-                self.screen.say(f"{leg.name}: running {new} kept input{'s' if new > 1 else ''} again, to tell them apart and "
-                                "to minimise them")
+                kept = "1 kept input" if new == 1 else f"{new} kept inputs"
+                self.screen.say(f"{leg.name}: running {kept} again, to tell them apart and to minimise them")
             for about, is_new in self.findings(leg).look(self.screen.tell):
                 if is_new:
                     self.new.append(about)
-                    self.screen.say(f"FINDING {about['what']}\n  {about['bytes_found']} bytes, minimised to {about['bytes']}\n"
-                                    f"  to reproduce: {about['command']}")
+                    self.screen.say(f"FINDING {about['what']}\n  {about['bytes_found']} bytes, minimised to "
+                                    f"{about['bytes']}\n  to reproduce: {about['command']}")
 
     def summarise(self):
         self.screen.wipe()
@@ -201,15 +210,16 @@ class Campaign:
         kept = [about for name in sorted({leg.target["name"] for leg in legs})
                 for about in findings.all_kept(self.ledger.folder, name)]
         for about in kept:
-            print(f"found: {about['target']}: {about['what']} ({about['times']} times)\n  to reproduce: {about['command']}\n"
+            print(f"found: {about['target']}: {about['what']} ({about['times']} times)\n"
+                  f"  to reproduce: {about['command']}\n"
                   f"  when it is mended: ci/fuzz adopt {findings.shown(about['input'])} --reason '...'")
         waiting = sum(len(self.findings(leg).new()) for leg in legs)
         if waiting:
-            print(f"{waiting} inputs that engines kept were not looked at yet: the next campaign does, or ci/fuzz report")
+            print(f"{waiting} inputs that engines kept wait to be looked at, by the next campaign or ci/fuzz report")
         if not kept and not waiting:
             print("nothing was found")
         plot = self.ledger.plot()
-        print(f"plot: {findings.shown(plot)}" if plot else "no plot: it needs gnuplot and a turn that has ended", flush=True)
+        print(f"plot: {findings.shown(plot)}" if plot else "no plot: needs gnuplot, and a turn that ended", flush=True)
 
 
 def write_coverage(folder):
@@ -217,8 +227,8 @@ def write_coverage(folder):
     output, log = os.path.join(folder, "coverage"), os.path.join(folder, "coverage.log")
     print("counting what all inputs reach, which takes a minute or two", flush=True)
     with open(log, "w", encoding="utf-8") as file:
-        subprocess.run([os.path.join(ROOT, "ci/coverage"), "--html", output, "--found", folder], stdin=subprocess.DEVNULL,
-                       stdout=file, stderr=subprocess.STDOUT, check=False)
+        subprocess.run([os.path.join(ROOT, "ci/coverage"), "--html", output, "--found", folder],
+                       stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, check=False)
     with open(log, encoding="utf-8") as file:
         judged = [line.rstrip() for line in file if line.startswith(("ok ", "FAILED"))]
     if not judged:
@@ -242,7 +252,8 @@ def add_run_options(parser):
     parser.add_argument("--engine", choices=("libfuzzer", "afl", "both"), default="both", help="default: %(default)s")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N",
                         help="processes at a time (default: one a core)")
-    parser.add_argument("--sanitizer", choices=SANITIZERS, default="asan", help="default: %(default)s, which brings ubsan")
+    parser.add_argument("--sanitizer", choices=SANITIZERS, default="asan",
+                        help="default: %(default)s, which brings ubsan")
 
 
 def prepare(parser, given):
@@ -268,15 +279,16 @@ def fuzz(given):
     parser = parser_of("", __doc__, COMMANDS)
     add_run_options(parser)
     parser.add_argument("--minutes", type=float, metavar="N", help="how long, of all together (default: until Ctrl-C)")
-    parser.add_argument("--secondary", metavar="NAME", help="this machine joins the campaign of another: its instances of "
-                        "AFL++ are called NAME0, NAME1 ... (docs/fuzzing.md)")
+    parser.add_argument("--secondary", metavar="NAME", help="this machine joins the campaign of another: its instances "
+                        "of AFL++ are called NAME0, NAME1 ... (docs/fuzzing.md)")
     parser.add_argument("--parse", action="store_true", help=argparse.SUPPRESS)  # for ci/fuzz: look at the arguments
     options, legs, ledger = prepare(parser, given)
     campaign = Campaign(legs, options, ledger, Screen())
     until = f"{options.minutes:g} minutes" if options.minutes else "until Ctrl-C"
     processes = "1 process" if options.jobs == 1 else f"{options.jobs} processes"
+    folder = findings.shown(ledger.folder)
     print(f"{len(legs)} targets and engines in turns of at most {TURN_S} s, {processes} at a time, {until}.\n"
-          f"All is kept in {findings.shown(ledger.folder)}; after an interruption the same command goes on.", flush=True)
+          f"All is kept in {folder}; after an interruption the same command goes on.", flush=True)
     try:
         campaign.run()
     finally:
@@ -300,15 +312,16 @@ def report(given):
 
 
 def status(given):
-    options = parser_of(" status", "Processor hours so far of each target and engine, and what was found.").parse_args(given)
+    parser = parser_of(" status", "Processor hours so far of each target and engine, and what was found.")
+    options = parser.parse_args(given)
     ledger = Ledger(os.path.join(ROOT, options.results))
     if not ledger.legs:
         raise Failure(f"nothing yet in {ledger.folder}: ci/fuzz --minutes 5 begins")
     rows = []
     for name, counts in sorted(ledger.legs.items()):
         target, engine = name.split("/")
-        kept = sum(about["engine"] == engine for about in findings.all_kept(ledger.folder, target))
-        rows.append(Row(Leg(name, engine, {"name": target}), counts, str(kept)))
+        leg = Leg(name, engine, {"name": target})
+        rows.append(Row(leg, counts, str(kept_by(leg, ledger))))
     print("\n".join(table(rows, Screen().columns())))
     for engine in sorted({row.leg.engine for row in rows}):
         spent = sum(row.counts["processor_s"] for row in rows if row.leg.engine == engine)
@@ -326,53 +339,16 @@ def minimize(given):
         results = os.path.join(ledger.folder, leg.target["name"])
         launch.write_seeds(leg.target, results)
         if options.into_corpus:
-            add_to_corpus(leg, results)
+            corpus = os.path.join(ROOT, "fuzz/corpus", leg.target["name"])
+            said = f"{merge.add_to(corpus, leg.target, results)} inputs added to {findings.shown(corpus)}"
         else:
-            replace_minimal(leg, results)
-
-
-def merge(leg, results, to):
-    """Adds to a folder what reaches more than it does; libFuzzer tells how much more."""
-    sources = [os.path.join(results, "seeds"), os.path.join(results, "corpus")]
-    sources += sorted(glob.glob(os.path.join(glob.escape(results), "afl/*/queue")))
-    command = [leg.target["binary"], "-merge=1", "-timeout=10", f"-max_len={leg.target['max_length']}",
-               f"-artifact_prefix={results}/crashes/", f"-merge_control_file={results}/merge", to]
-    os.makedirs(os.path.join(results, "crashes"), exist_ok=True)
-    done = subprocess.run([*command, *filter(os.path.isdir, sources)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, env=launch.environment(False), check=False, cwd=results,
-                          preexec_fn=launch.die_with_parent)
-    if os.path.exists(f"{results}/merge"):
-        os.unlink(f"{results}/merge")
-    if done.returncode != 0:
-        raise Failure(f"{leg.target['name']} cannot be merged:\n" + done.stdout.decode(errors="replace")[-2000:])
-
-
-def replace_minimal(leg, results):
-    new, minimal = os.path.join(results, "minimal.new"), os.path.join(results, "minimal")
-    shutil.rmtree(new, ignore_errors=True)
-    os.makedirs(new)
-    merge(leg, results, new)
-    shutil.rmtree(minimal, ignore_errors=True)
-    os.rename(new, minimal)
-    print(f"{leg.target['name']}: {len(os.listdir(minimal))} inputs reach all, in {minimal}", flush=True)
-
-
-def add_to_corpus(leg, results):
-    corpus = os.path.join(ROOT, "fuzz/corpus", leg.target["name"])
-    new = os.path.join(results, "corpus.new")
-    shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(corpus, new)
-    merge(leg, results, new)
-    added = sorted(set(os.listdir(new)) - set(os.listdir(corpus)))
-    numbers = [int(name.removeprefix("found_")) for name in os.listdir(corpus) if name.removeprefix("found_").isdigit()]
-    for number, name in enumerate(added, max(numbers, default=0) + 1):
-        shutil.copyfile(os.path.join(new, name), os.path.join(corpus, f"found_{number:02}"))
-    shutil.rmtree(new)
-    print(f"{leg.target['name']}: {len(added)} inputs added to {corpus}", flush=True)
+            minimal = merge.replace_minimal(leg.target, results)
+            said = f"{len(os.listdir(minimal))} inputs reach all, in {findings.shown(minimal)}"
+        print(f"{leg.target['name']}: {said}", flush=True)
 
 
 def adopt(given):
-    parser = parser_of(" adopt", "Makes a file a regression input, which every test of its target replays from then on.")
+    parser = parser_of(" adopt", "Makes a file a regression input, which every test of its target replays from then.")
     parser.add_argument("file", metavar="FILE", help="fuzz-results/X/findings/SIGNATURE/input, or any with --target")
     parser.add_argument("--reason", help="what was wrong, in one line; default: asks")
     parser.add_argument("--target", help="default: as the path of a finding says")

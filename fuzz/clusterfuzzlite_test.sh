@@ -42,16 +42,20 @@ for SANITIZER in address undefined; do
         OUT=$scratch/$engine-$SANITIZER
         mkdir "$OUT"
         flags="-fsanitize=$SANITIZER -fno-sanitize-recover=all"
-        CFLAGS="-O1 -gline-tables-only $flags ${coverage[$engine]}" CXXFLAGS=$flags LIB_FUZZING_ENGINE=${engines[$engine]}
-        "$scratch/a checkout/.clusterfuzzlite/build.sh" >"$scratch/log" 2>&1 || fail "$engine with $SANITIZER does not build"
+        CFLAGS="-O1 -gline-tables-only $flags ${coverage[$engine]}" CXXFLAGS=$flags
+        LIB_FUZZING_ENGINE=${engines[$engine]}
+        "$scratch/a checkout/.clusterfuzzlite/build.sh" >"$scratch/log" 2>&1 ||
+            fail "$engine with $SANITIZER does not build"
         for corpus in fuzz/corpus/*; do
             target=$(basename "$corpus")
             [[ $target != empty ]] || continue
             seeds=$OUT/$target.seeds
             python3 -m zipfile -e "$OUT/${target}_seed_corpus.zip" "$seeds"
-            [[ $(find "$seeds" -type f | wc -l) -ge $(find -L "$corpus" -type f | wc -l) ]] || fail "$target: seeds are missing"
+            [[ $(find "$seeds" -type f | wc -l) -ge $(find -L "$corpus" -type f | wc -l) ]] ||
+                fail "$target: seeds are missing"
             edges=$("edges_of_$engine" "$target" "$seeds") || fail "$target with $engine and $SANITIZER"
-            [[ ${edges:-0} -ge $LEAST ]] || fail "$target with $engine and $SANITIZER covers ${edges:-no} edges, not $LEAST"
+            [[ ${edges:-0} -ge $LEAST ]] ||
+                fail "$target with $engine and $SANITIZER covers ${edges:-no} edges, not $LEAST"
             echo "ok     $target $engine $SANITIZER: $edges edges"
         done
         rm -rf "$OUT"

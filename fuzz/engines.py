@@ -2,7 +2,8 @@
 
 Each process is started here, one a core, and not by libFuzzer's -jobs or -fork: so one that ends with a finding is
 started again, all tell what they do, and none outlives us (die_with_parent in run.py, orphan.c in the target), even if
-we are killed. What an engine finds it writes itself, at once, to the folder of its target; nothing of that is kept here.
+we are killed. What an engine finds it writes itself, at once, to the folder of its target; nothing of that is kept
+here.
 """
 
 import os
@@ -47,7 +48,8 @@ def processor_s(pid):
     fields = read(f"/proc/{pid}/stat").rpartition(")")[2].split()
     if not fields:
         return 0.0
-    return sum(map(int, fields[11:15])) / TICKS + sum(map(processor_s, read(f"/proc/{pid}/task/{pid}/children").split()))
+    children = read(f"/proc/{pid}/task/{pid}/children").split()
+    return sum(map(int, fields[11:15])) / TICKS + sum(map(processor_s, children))
 
 
 class Process:
@@ -72,7 +74,8 @@ class Process:
         if self.leg.engine == "libfuzzer":
             command, operands = launch.libfuzzer(self.leg.target, self.results)
         else:
-            command, operands = launch.afl(self.leg.target, self.results, part=("-M" if self.part() == "main" else "-S", self.part()))
+            how = "-M" if self.part() == "main" else "-S"
+            command, operands = launch.afl(self.leg.target, self.results, part=(how, self.part()))
         return command + operands
 
     def start(self):
@@ -185,7 +188,8 @@ class Turn:
         return None
 
     def is_spent(self):
-        return all(process.starts == MOST_STARTS and process.process.returncode is not None for process in self.processes)
+        """Each process has ended with a finding again and again."""
+        return all(one.starts == MOST_STARTS and one.process.returncode is not None for one in self.processes)
 
     def end(self):
         for process in self.processes:

@@ -1,5 +1,5 @@
-"""What the engines found, made fit to look at: each is run again, told from the others by its stack, minimised, and given
-the command that reproduces it; and what makes one a committed regression.
+"""What the engines found, made fit to look at: each is run again, told from the others by its stack, minimised, and
+given the command that reproduces it; and what makes one a committed regression.
 
     fuzz-results/X/findings/SIGNATURE/input         the smallest input that does the same
                                       report.txt    what the sanitizer says of it
@@ -27,7 +27,7 @@ from ledger import write_whole
 RUN_S = 20  # of one input
 RUNS = 400  # that minimising one may take
 # A failed promise ends with abort(), and a stack is wanted of that too.
-SANITIZERS = {f"{name}_OPTIONS": "handle_abort=1:handle_sigill=1:print_stacktrace=1" for name in ("ASAN", "UBSAN", "MSAN")}
+SANITIZERS = dict.fromkeys(("ASAN_OPTIONS", "UBSAN_OPTIONS", "MSAN_OPTIONS"), "handle_abort=1:print_stacktrace=1")
 DEPTH = 4  # frames that tell one from another
 UNSTABLE = "unstable"
 FRAME = re.compile(r"^\s+#(\d+) 0x[0-9a-f]+ in (\S+) (\S*)", re.MULTILINE)

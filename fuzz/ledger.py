@@ -1,7 +1,7 @@
 """What ci/fuzz keeps of each target and engine: processor time, counts, and how the coverage grew with them.
 
-All of it is in one folder, fuzz-results unless told otherwise. Files are replaced whole, so that whoever is killed loses
-what was not yet written, a few seconds, and no more. One campaign at a time works there.
+All of it is in one folder, fuzz-results unless told otherwise. Files are replaced whole, so that whoever is killed
+loses what was not yet written, a few seconds, and no more. One campaign at a time works there.
 """
 
 import fcntl
@@ -48,7 +48,7 @@ class Ledger:
     def take(self):
         """False if another campaign is at work there."""
         os.makedirs(self.folder, exist_ok=True)
-        self.lock = open(os.path.join(self.folder, "lock"), "a", encoding="utf-8")  # pylint: disable=consider-using-with
+        self.lock = open(os.path.join(self.folder, "lock"), "a", encoding="utf-8")  # as long as we live
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -36,8 +36,8 @@ def hours(seconds):
 
 
 def clock(seconds):
-    seconds = int(max(seconds, 0))
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}" if seconds >= 3600 else f"{seconds // 60}:{seconds % 60:02}"
+    minutes, seconds = divmod(int(max(seconds, 0)), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"{minutes}:{seconds:02}"
 
 
 class Row:
@@ -126,7 +126,8 @@ class Screen:
         columns = self.columns()
         lines = [*(table(rows, columns) if rows else []), status[:columns - 1], LEGEND[:columns - 1]]
         up = f"\033[{self.drawn}F" if self.drawn else ""
-        print(up + "".join(f"{line}{ERASE_LINE}\n" for line in lines) + ERASE_BELOW, end="", file=self.stream, flush=True)
+        text = up + "".join(f"{line}{ERASE_LINE}\n" for line in lines) + ERASE_BELOW
+        print(text, end="", file=self.stream, flush=True)
         self.drawn = len(lines)
 
     def tell(self, text):
