@@ -216,6 +216,7 @@ class Campaigns(Case):
         self.until(lambda: os.path.exists(path) and self.ledger()["x/afl"]["executions"] > 0, "something is kept")
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        self.until(lambda: not self.processes(), "no engine is left")
         before = self.ledger()["x/afl"]
         self.assertGreater(before["processor_s"], 0)
         self.finish(self.fuzz("--minutes", "0.06", "--jobs", "1", "--engine", "afl"))
