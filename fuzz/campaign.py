@@ -139,8 +139,8 @@ class Campaign:
         turn = Turn(leg, self.results(leg), self.options.jobs, self.options.secondary)
         begun, saved, told = time.monotonic(), 0.0, set(raw_before)
         self.turns += 1
-        self.introduce(leg, turn, seconds)
         try:
+            self.introduce(leg, turn, seconds)
             while turn.look() and time.monotonic() - begun < seconds:
                 if time.monotonic() - saved >= SAVE_S:
                     saved = time.monotonic()

@@ -22,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../tests/support"))
 from case import INTERRUPTED, USAGE, Case
 
+from findings import Outcome
 from table import Row, short, table
 
 CAMPAIGN = os.path.join(HERE, "campaign.py")
@@ -35,8 +36,8 @@ ENGINE = """#!/usr/bin/env python3
 import glob, os, signal, sys, time
 directory = "{directory}"
 engine = "afl" if sys.argv[0].endswith("afl-fuzz") else "libfuzzer"
-if engine == "libfuzzer" and not sys.argv[1].startswith("-"):
-    content = open(sys.argv[1], "rb").read()
+if engine == "libfuzzer" and os.path.isfile(sys.argv[-1]):
+    content = open(sys.argv[-1], "rb").read()
     at = content.find(b"BUG")
     if at >= 0:
         time.sleep(float(os.environ.get("SLOW", 0)))
@@ -308,6 +309,24 @@ class Campaigns(Case):
         os.close(master)
         self.assertEqual(process.wait(), 0)
         return re.sub(r"\x1b\[\d*[A-Z]", "", written.decode()).replace("\r", "").split("\n")
+
+
+class Signatures(unittest.TestCase):
+    def test_it_says_what_and_where_and_nothing_that_changes(self):
+        stack = "".join(f"    #{number} 0x5581 in {function} {place}:7:3 (BuildId: 1)\n" for number, function, place in (
+            (0, "abort", "stdlib/abort.c"), (1, "fuzz_fail", "/proc/self/cwd/fuzz/support.c"),
+            (2, "ring_read", "/proc/self/cwd/src/ring.c"),
+            (3, "counted_LLVMFuzzerTestOneInput", "/proc/self/cwd/fuzz/x.c"),
+            (0, "freed_it", "/proc/self/cwd/src/a.c")))
+        for report, told in (
+                ("BROKEN: fuzz/x.c:37: it holds\nERROR: AddressSanitizer: ABRT on 0x12\n" + stack,
+                 "it holds < ring_read (ring.c)"),
+                ("==1==ERROR: LeakSanitizer: detected memory leaks\nSUMMARY: AddressSanitizer: 24 byte(s) leaked",
+                 "detected memory leaks"),
+                ("src/a.c:1:2: runtime error: load of address 0x7f01 is 12345 wrong", "load of address N is N wrong"),
+                ("ERROR: libFuzzer: timeout after 10 seconds\n" + stack + "SUMMARY: libFuzzer: timeout\n", "timeout"),
+                ("", "ended with 77")):
+            self.assertEqual(Outcome(77, report).told(), told)
 
 
 class Tables(unittest.TestCase):

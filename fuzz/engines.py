@@ -123,7 +123,7 @@ class Process:
                     for name in ("edges_found", "corpus_count")), False)
 
     def note(self, coverage, corpus, is_new):
-        self.coverage, self.corpus = max(self.coverage, coverage), corpus or self.corpus
+        self.coverage, self.corpus = max(self.coverage, coverage), max(self.corpus, corpus)
         if is_new:
             self.last_new = time.time()
 

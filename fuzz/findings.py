@@ -20,12 +20,13 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 
 import run as launch
 from ledger import write_whole
 
 RUN_S = 20  # of one input
-RUNS = 400  # that minimising one may take
+RUNS, MINIMISE_S = 400, 60  # that minimising one may take
 # A failed promise ends with abort(), and a stack is wanted of that too.
 SANITIZERS = dict.fromkeys(("ASAN_OPTIONS", "UBSAN_OPTIONS", "MSAN_OPTIONS"), "handle_abort=1:print_stacktrace=1")
 DEPTH = 4  # frames that tell one from another
@@ -36,6 +37,7 @@ NOT_TOLD = {"LLVMFuzzerTestOneInput", "counted_LLVMFuzzerTestOneInput", "fuzz_fa
 SUMMARY = (  # what is said of the kind, best first
     re.compile(r"^BROKEN: (?:\S+:\d+: )?(.*)$", re.MULTILINE),
     re.compile(r"runtime error: (.*)$", re.MULTILINE),
+    re.compile(r"ERROR: LeakSanitizer: (.*)$", re.MULTILINE),
     re.compile(r"^SUMMARY: \w+: ([\w-]+)", re.MULTILINE),
     re.compile(r"ERROR: \w+: ([\w-]+)", re.MULTILINE),
 )
@@ -63,6 +65,8 @@ class Outcome:
     def told(self):
         """In one line, without what differs from run to run."""
         kind = re.sub(r"0x[0-9a-f]+|\b\d{3,}\b", "N", self.kind)
+        if kind == "timeout":
+            return kind  # wherever it just was
         return " < ".join([kind, *self.stack]) if self.stack else kind
 
     def signature(self):
@@ -71,7 +75,8 @@ class Outcome:
 
 def try_input(target, path):
     """Runs the engine's own program on one file."""
-    command, settings = [target["binary"], path], SANITIZERS | launch.environment(False)
+    limit = [f"-timeout={RUN_S // 2}"] if target["engine"] == "libfuzzer" else []
+    command, settings = [target["binary"], *limit, path], SANITIZERS | launch.environment(False)
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               timeout=RUN_S, check=False, env=settings, preexec_fn=launch.die_with_parent)
@@ -92,11 +97,11 @@ def read_bytes(path):
 
 def minimise(target, content, wanted, scratch, tell):
     """The shortest input with this signature that taking away parts, from large ones to single bytes, leads to."""
-    runs = 0
+    runs, deadline = 0, time.monotonic() + MINIMISE_S
     size = max(len(content) // 2, 1)
-    while size >= 1 and runs < RUNS:
+    while runs < RUNS and time.monotonic() < deadline:
         at, before = 0, content
-        while at < len(content) and runs < RUNS:
+        while at < len(content) and runs < RUNS and time.monotonic() < deadline:
             shorter = content[:at] + content[at + size:]
             with open(scratch, "wb") as file:
                 file.write(shorter)
@@ -109,7 +114,7 @@ def minimise(target, content, wanted, scratch, tell):
                 at += size
         if size == 1 and content == before:
             break
-        size = size // 2 if size > 1 else 1
+        size = max(size // 2, 1)
     return content
 
 
