@@ -23,7 +23,7 @@ import merge
 import run as launch
 from engines import MOST_STARTS, WORDS, Turn
 from ledger import Ledger
-from table import Row, Screen, clock, hours, table
+from table import Row, Screen, clock, count, hours, table
 
 TURN_S = 60  # at most: so short that nothing waits long for its turn
 SHORTEST_TURN_S = 3
@@ -65,7 +65,8 @@ def build(names, engines, options):
     """Lets Bazel build the launchers. Returns the legs."""
     launchers = [(name, engine) for engine in engines for name in names]
     if not options.programs:
-        print(f"building {len(launchers)} targets with {options.sanitizer}: a few minutes the first time", flush=True)
+        many = count(len(launchers), "target")
+        print(f"building {many} with {options.sanitizer}: a few minutes the first time", flush=True)
         command = ["bazel", "build", "--ui_event_filters=-info", "--show_result=0"]
         command += [] if sys.stderr.isatty() else ["--noshow_progress"]
         command += [f"--//ci/bazel:fuzz_sanitizer={options.sanitizer}"]
@@ -193,7 +194,7 @@ class Campaign:
         for leg in legs or self.legs:
             new = len(self.findings(leg).new())
             if new:
-                kept = "1 kept input" if new == 1 else f"{new} kept inputs"
+                kept = count(new, "kept input")
                 self.screen.say(f"{leg.name}: running {kept} again, to tell them apart and to minimise them")
             for about, is_new in self.findings(leg).look(self.screen.tell):
                 if is_new:
@@ -210,12 +211,12 @@ class Campaign:
         kept = [about for name in sorted({leg.target["name"] for leg in legs})
                 for about in findings.all_kept(self.ledger.folder, name)]
         for about in kept:
-            print(f"found: {about['target']}: {about['what']} ({about['times']} times)\n"
+            print(f"found: {about['target']}: {about['what']} ({count(about['times'], 'time')})\n"
                   f"  to reproduce: {about['command']}\n"
                   f"  when it is mended: ci/fuzz adopt {findings.shown(about['input'])} --reason '...'")
         waiting = sum(len(self.findings(leg).new()) for leg in legs)
         if waiting:
-            print(f"{waiting} inputs that engines kept wait to be looked at, by the next campaign or ci/fuzz report")
+            print(f"to be looked at by the next campaign or ci/fuzz report: {count(waiting, 'kept input')}")
         if not kept and not waiting:
             print("nothing was found")
         plot = self.ledger.plot()
@@ -285,7 +286,7 @@ def fuzz(given):
     options, legs, ledger = prepare(parser, given)
     campaign = Campaign(legs, options, ledger, Screen())
     until = f"{options.minutes:g} minutes" if options.minutes else "until Ctrl-C"
-    processes = "1 process" if options.jobs == 1 else f"{options.jobs} processes"
+    processes = count(options.jobs, "process")
     folder = findings.shown(ledger.folder)
     print(f"{len(legs)} targets and engines in turns of at most {TURN_S} s, {processes} at a time, {until}.\n"
           f"All is kept in {folder}; after an interruption the same command goes on.", flush=True)
@@ -332,7 +333,7 @@ def minimize(given):
     parser = parser_of(" minimize", "Merges what campaigns learned into a minimal corpus, fuzz-results/X/minimal.")
     add_run_options(parser)
     parser.add_argument("--into-corpus", action="store_true",
-                        help="add to fuzz/corpus/X what reaches more than that does, as found_NN")
+                        help="add to fuzz/corpus/X what reaches edges that it does not, as found_NN")
     options = parser.parse_args(given)
     options, legs, ledger = prepare(parser, [*given, "--engine", "libfuzzer"])
     for leg in legs:
@@ -340,7 +341,7 @@ def minimize(given):
         launch.write_seeds(leg.target, results)
         if options.into_corpus:
             corpus = os.path.join(ROOT, "fuzz/corpus", leg.target["name"])
-            said = f"{merge.add_to(corpus, leg.target, results)} inputs added to {findings.shown(corpus)}"
+            said = f"{count(merge.add_to(corpus, leg.target, results), 'input')} added to {findings.shown(corpus)}"
         else:
             minimal = merge.replace_minimal(leg.target, results)
             said = f"{len(os.listdir(minimal))} inputs reach all, in {findings.shown(minimal)}"

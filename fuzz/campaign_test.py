@@ -313,11 +313,11 @@ class Campaigns(Case):
 
 class Signatures(unittest.TestCase):
     def test_it_says_what_and_where_and_nothing_that_changes(self):
-        stack = "".join(f"    #{number} 0x5581 in {function} {place}:7:3 (BuildId: 1)\n" for number, function, place in (
-            (0, "abort", "stdlib/abort.c"), (1, "fuzz_fail", "/proc/self/cwd/fuzz/support.c"),
-            (2, "ring_read", "/proc/self/cwd/src/ring.c"),
-            (3, "counted_LLVMFuzzerTestOneInput", "/proc/self/cwd/fuzz/x.c"),
-            (0, "freed_it", "/proc/self/cwd/src/a.c")))
+        frames = ((0, "abort", "stdlib/abort.c"), (1, "fuzz_fail", "/proc/self/cwd/fuzz/support.c"),
+                  (2, "ring_read", "/proc/self/cwd/src/ring.c"),
+                  (3, "counted_LLVMFuzzerTestOneInput", "/proc/self/cwd/fuzz/x.c"),
+                  (0, "freed_it", "/proc/self/cwd/src/a.c"))
+        stack = "".join(f"    #{number} 0x5581 in {name} {place}:7:3 (BuildId: 1)\n" for number, name, place in frames)
         for report, told in (
                 ("BROKEN: fuzz/x.c:37: it holds\nERROR: AddressSanitizer: ABRT on 0x12\n" + stack,
                  "it holds < ring_read (ring.c)"),

@@ -14,14 +14,14 @@ from script import Failure
 import run as launch
 
 
-def merge(target, results, to):
-    """Adds to a folder what reaches more than it does."""
+def merge(target, results, to, *options):
+    """Adds to a folder what reaches more than it does: other edges, or the same more often."""
     sources = [os.path.join(results, "seeds"), os.path.join(results, "corpus")]
     sources += sorted(glob.glob(os.path.join(glob.escape(results), "afl/*/queue")))
     os.makedirs(os.path.join(results, "crashes"), exist_ok=True)
     control = os.path.join(results, "merge")
     command = [target["binary"], "-merge=1", "-timeout=10", f"-max_len={target['max_length']}",
-               f"-artifact_prefix={results}/crashes/", f"-merge_control_file={control}", to]
+               f"-artifact_prefix={results}/crashes/", f"-merge_control_file={control}", *options, to]
     if os.path.exists(control):
         os.unlink(control)  # of one that was killed
     done = subprocess.run([*command, *filter(os.path.isdir, sources)], stdin=subprocess.DEVNULL,
@@ -45,11 +45,11 @@ def replace_minimal(target, results):
 
 
 def add_to(corpus, target, results):
-    """Adds to a committed corpus, under its names, what reaches more than it does. Returns how many that are."""
+    """Adds to a committed corpus, under its names, what reaches other edges. Returns how many inputs that are."""
     new = os.path.join(results, "corpus.new")
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(corpus, new)
-    merge(target, results, new)
+    merge(target, results, new, "-use_counters=0")
     added = sorted(set(os.listdir(new)) - set(os.listdir(corpus)))
     numbers = [name.removeprefix("found_") for name in os.listdir(corpus)]
     first = max([int(number) for number in numbers if number.isdigit()], default=0) + 1

@@ -24,6 +24,10 @@ def short(number):
     return ""
 
 
+def count(number, what):
+    return f"{number} {what}" + ("" if number == 1 else "es" if what.endswith("s") else "s")
+
+
 def duration(seconds):
     for size, unit in ((86400, "d"), (3600, "h"), (60, "m")):
         if seconds >= size:
