@@ -20,6 +20,7 @@ from case import Case
 NAME = "record_is_in_bounds"
 ENGINE, LAUNCHER, SANE = sys.argv[1], *map(os.path.abspath, sys.argv[2:4])
 SUFFIX = {"libfuzzer": "run", "afl": "afl"}
+WHAT = "a message is never longer than max_message < read_one (record_is_in_bounds.c)"
 KEPT = {"libfuzzer": "crashes/crash-*", "afl": "afl/*/crashes*/id:*"}
 
 
@@ -52,11 +53,14 @@ class Finds(Case):
         self.until(lambda: not self.alive(), "no process is left")
         status, out, err = self.finish(self.fuzz(("report",)))
         self.assertEqual((status, err), (0, ""), out)
-        (path,) = glob.glob(f"{self.results}/{NAME}/findings/*/about.json")  # of all that it kept, one
-        with open(path, encoding="utf-8") as file:
-            about = json.load(file)
-        self.assertEqual(about["what"], "a message is never longer than max_message < read_one (record_is_in_bounds.c)")
-        self.assertLess(about["bytes"], 24)
+        kept = {}
+        for path in glob.glob(f"{self.results}/{NAME}/findings/*/about.json"):
+            with open(path, encoding="utf-8") as file:
+                about = json.load(file)
+            kept[about["what"]] = about
+        self.assertIn(WHAT, kept)
+        about = kept[WHAT]
+        self.assertLess(about["bytes"], 64)  # of 256 that an engine may try
         self.assertIn(f"to reproduce: {about['command']}", out)
         self.assertNotEqual(self.status_of(*shlex.split(about["engine_command"])), 0)
         self.assertEqual(self.status_of(SANE, about["input"]), 0)

@@ -26,7 +26,7 @@ import run as launch
 from ledger import write_whole
 
 RUN_S = 20  # of one input
-RUNS, MINIMISE_S = 400, 60  # that minimising one may take
+RUNS, MINIMISE_S = 2000, 60  # that minimising one may take
 # A failed promise ends with abort(), and a stack is wanted of that too.
 SANITIZERS = dict.fromkeys(("ASAN_OPTIONS", "UBSAN_OPTIONS", "MSAN_OPTIONS"), "handle_abort=1:print_stacktrace=1")
 DEPTH = 4  # frames that tell one from another
