@@ -12,7 +12,7 @@
     fuzz_programs  likewise the programs
 
 An engine needs nothing of the sources but its flags: ENGINES. To add one, add its entry and say in fuzz/run.py how it
-is started.
+is started, and in fuzz/engines.py how it tells what it covers and how it is told to end.
 """
 
 load("@rules_cc//cc:defs.bzl", "cc_library")
