@@ -41,7 +41,7 @@ LONG_FORMS = {
     "//tests/crash/kill": "`ci/crash kill`",
     "//tests/sim": "`ci/sim`, `ci/sim --weaken`",
     "//tests/bench": "`ci/bench`, `ci/scoreboard`",
-    "//fuzz": "`bazel run //fuzz:X_run`, `…_afl`; `bazel test //fuzz:canaries`",
+    "//fuzz": "`ci/fuzz --minutes N`; `bazel test //fuzz:canaries`",
 }
 
 
