@@ -3,6 +3,7 @@
 #include "plot.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "memory.h"
@@ -20,6 +21,8 @@ static struct {
 const struct plot *plot_now(void) { return plot; }
 
 enum shmq_end plot_side(unsigned actor) { return part[actor].side; }
+
+static enum shmq_end own_side(void) { return plot_side(engine.current); }
 
 bool plot_pauses(unsigned actor) { return part[actor].pauses; }
 
@@ -41,7 +44,7 @@ static void pause_for(int64_t duration_ns) {
 static shmq *open_end(void) {
     shmq *q;
     oracle_enter(UINT64_MAX);
-    const bool open = shmq_open(&q, "/q", part[engine.current].side, 0, NULL) == 0;
+    const bool open = shmq_open(&q, "/q", own_side(), 0, NULL) == 0;
     if (!open && plot->queue.strangers && errno == ENOTSUP) {
         oracle_leave();
         return NULL;
@@ -62,12 +65,24 @@ static void close_end(shmq *q) {
     oracle_leave();
 }
 
+/* As an event loop does, which has nothing else to wait for. While nobody could write to the FIFO it is readable, also in
+ * the moment before one who comes opens it: not to turn in circles is for the loop. */
+static void wait_armed(shmq *q) {
+    oracle_enter(own_side() == SHMQ_CONSUMER ? RECORD_ALIGN : plot->queue.capacity);
+    const int armed = shmq_arm(q);
+    if (armed < 0) engine_fail("%s cannot arm: errno %d", engine_self()->name, errno);
+    const int events = armed != 0 ? POLLIN : sim_poll(shmq_fd(q), INT64_MAX, HERE);
+    oracle_leave();
+    if ((events & POLLIN) == 0) pause_for(OS_MS);
+}
+
 /* A call has failed with errno. True: try again; false: nobody is there any more. */
-static bool goes_on(int error) {
+static bool goes_on(shmq *q, int error) {
+    if (error == EAGAIN && plot->armed) return wait_armed(q), true;
     if (error == ETIMEDOUT || error == EINTR) return true;
     if (error != EPIPE && error != EOWNERDEAD) engine_fail("%s fails with errno %d", engine_self()->name, error);
     oracle_told(error);
-    const bool has_others = has_any(region_other(part[engine.current].side));
+    const bool has_others = has_any(region_other(own_side()));
     engine_learn(has_others);
     if (!has_others) return false;
     pause_for(5 * OS_MS);
@@ -95,7 +110,7 @@ static bool send_letter(shmq *q, struct letter letter) {
         oracle_sent(letter, sent);
         oracle_leave();
         if (sent) return true;
-        if (!goes_on(error)) return false;
+        if (!goes_on(q, error)) return false;
     }
 }
 
@@ -104,7 +119,7 @@ static void drain(shmq *q) {
         oracle_enter(plot->queue.capacity);
         const int result = shmq_drain(q, plot->timeout_ms), error = errno;
         oracle_leave();
-        if (result == 0 || !goes_on(error)) return;
+        if (result == 0 || !goes_on(q, error)) return;
     }
 }
 
@@ -149,7 +164,7 @@ static void consume(void) {
         const int error = errno;
         if (received) oracle_taken(letter);
         oracle_leave();
-        if (!received && !goes_on(error)) break;
+        if (!received && !goes_on(q, error)) break;
     }
     close_end(q);
 }

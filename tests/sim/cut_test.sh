@@ -11,5 +11,5 @@ if [[ $cut != "$whole" ]]; then
     printf 'with equal states cut:\n%s\n' "$cut"
     exit 1
 fi
-[[ $(wc -l <<<"$whole") -ge 19 ]]
+[[ $(wc -l <<<"$whole") -ge 20 ]]
 [[ $whole != *NOT* ]]

@@ -14,6 +14,7 @@ struct plot {
     bool peek;         /* consumers peek and release, producers reserve and commit */
     bool uneven;       /* every second message is longer */
     bool drain;        /* producers drain before they close */
+    bool armed;        /* both ends wait as an event loop does: timeout_ms is 0 */
     int timeout_ms;
     unsigned kills;
     bool unreplaced; /* else somebody comes for each that was killed */

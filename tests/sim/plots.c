@@ -12,6 +12,8 @@ enum { TWO_RECORDS = 32, FOUR_RECORDS = 64 };
 const struct plot plots[] = {
     {"sem", "a producer sends three messages through a ring of two", PAIR(SEM), .messages = 3, .kills = 1, .bound = 3},
     {"fifo", "the same, rung by FIFOs", PAIR(FIFO), .messages = 3, .kills = 1, .bound = 2},
+    {"armed", "the same in two event loops", .queue = {SHMQ_NOTIFY_FIFO, 0, TWO_RECORDS, {1, 1}, false}, .ends = {1, 1},
+     .messages = 3, .armed = true, .kills = 1, .bound = 2},
     {"lock", "the same, rung by file locks", PAIR(LOCK), .messages = 3, .kills = 1, .bound = 2},
     {"spin", "the same, rung by nobody", PAIR(SPIN), .messages = 3, .kills = 1, .bound = 2},
     {"named", "the same, rung by POSIX semaphores", PAIR(NAMED), .messages = 3, .kills = 1, .bound = 2},
