@@ -22,7 +22,7 @@ const struct plot *plot_now(void) { return plot; }
 
 enum shmq_end plot_side(unsigned actor) { return part[actor].side; }
 
-static enum shmq_end own_side(void) { return plot_side(engine.current); }
+enum shmq_end own_side(void) { return plot_side(engine.current); }
 
 bool plot_pauses(unsigned actor) { return part[actor].pauses; }
 

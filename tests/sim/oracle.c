@@ -47,8 +47,6 @@ uint64_t oracle_digest(void) {
     return digest;
 }
 
-static enum shmq_end own_side(void) { return plot_side(engine.current); }
-
 static enum shmq_end other_side(void) { return region_other(own_side()); }
 
 static bool lives(unsigned actor) { return engine.actor[actor].state == READY || engine.actor[actor].state == ASLEEP; }

@@ -35,6 +35,7 @@ struct letter {
 const struct script *plot_script(const struct plot *plot);
 const struct plot *plot_now(void);
 enum shmq_end plot_side(unsigned actor);
+enum shmq_end own_side(void);
 /* The actor sleeps for a reason of its own, outside of the core. */
 bool plot_pauses(unsigned actor);
 
