@@ -96,8 +96,14 @@ static void close_end(int actor) {
     const int result = shmq_close(q);
     note(result, "close");
     scene.calm &= result == 0;
-    for (int other = 0; other < ACTORS; other++)
-        if (scene.end[other] != NULL || (other != actor && scene.busy[other])) return;
+    bool coming = false;
+    for (int other = 0; other < ACTORS; other++) {
+        if (scene.end[other] != NULL) return;
+        coming |= other != actor && scene.busy[other];
+    }
+    /* Who is just opening may find this queue, or make one that no consumer has seen. */
+    if (coming && scene.waiting == 0) scene.consumed = false;
+    if (coming) return;
     if (!scene.calm || kernel.failed || (scene.attr.flags & SHMQ_EPHEMERAL) == 0) return;
     if (scene.waiting == 0 && scene.consumed)
         fuzz_assert(kernel_names() == 0, "the last end of an ephemeral queue that is drained unlinks it");
@@ -143,8 +149,9 @@ static void stop_somebody(bool goes_on) {
     struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LEASE_LIFE_CYCLE, .l_len = 1};
     kernel.actor = BYSTANDER;
     kernel.kill_at = kernel.fail_at = KERNEL_NEVER;
-    if (scene.stopped != 0) (void)kernel_close(scene.stopped);
-    scene.stopped = 0;
+    const int held = scene.stopped;
+    scene.stopped = 0; /* before the call, in which somebody may come by here too */
+    if (held != 0) (void)kernel_close(held);
     scene.calm = false;
     const int object = goes_on ? -1 : kernel_openat(AT_FDCWD, scene.name[0] == '.' ? "./q" : "/dev/shm/q", O_RDWR);
     if (object >= 0 && kernel_fcntl(object, F_OFD_SETLK, &lock) == 0)
