@@ -5,10 +5,11 @@ set -euo pipefail
 
 tree=$(dirname "$(readlink -f README.md)")
 
-# The files below $1 that lint tests look at, one a line; not what campaigns have left there.
+# The files below $1 that lint tests look at, one a line; not what measurements and campaigns leave at its top.
 lintable() {
     cd "$1"
-    find -L . \( -name 'bazel-*' -o -name '*-results' -o -name .git \) -prune -o -type f -print | sed 's|^\./||' |
+    find -L . \( -name 'bazel-*' -o -name .git -o -path ./bench-results -o -path ./crash-results \
+        -o -path ./fuzz-results -o -path ./stress-results \) -prune -o -type f -print | sed 's|^\./||' |
         while IFS= read -r file; do
             case $file in
                 *.c | *.h | *.cc | *.sh) printf '%s\n' "$file" ;;
