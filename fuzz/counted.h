@@ -1,10 +1,7 @@
 /* Put before each source of a target (ci/bazel/fuzz.bzl): the engine calls counts.c, and that calls the target. */
-#ifndef FUZZ_COUNTED_H
-#define FUZZ_COUNTED_H
+#pragma once
 
 #include "fuzz.h"
 
 int counted_LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 #define LLVMFuzzerTestOneInput counted_LLVMFuzzerTestOneInput
-
-#endif

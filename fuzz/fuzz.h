@@ -1,6 +1,5 @@
 /* What an engine, or replay.c, calls of a target. Put before each source of a target (ci/bazel/fuzz.bzl). */
-#ifndef FUZZ_H
-#define FUZZ_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -11,5 +10,3 @@ __attribute__((weak)) int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 /* Optional: a number that tells what the last input made happen. It must be the same whatever ran before. */
 __attribute__((weak)) uint64_t fuzz_outcome(void);
-
-#endif

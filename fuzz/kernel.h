@@ -8,8 +8,7 @@
  *
  * Objects are memory of the real kernel's, mapped once for all runs: each end gets a view of its own, with the ring
  * twice in a row, read-only where the core may not write, and pages that nobody may touch around it. */
-#ifndef FUZZ_KERNEL_H
-#define FUZZ_KERNEL_H
+#pragma once
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -86,5 +85,3 @@ void kernel_send_sigbus(void *address);
 
 /* What fork calls in the child, of whoever asked to be told. */
 void kernel_fork_child(void);
-
-#endif

@@ -1,6 +1,5 @@
 /* What the files of the kernel in memory share: its tables, and what one does in them. Not for targets: kernel.h is. */
-#ifndef FUZZ_KERNEL_INSIDE_H
-#define FUZZ_KERNEL_INSIDE_H
+#pragma once
 
 #include "kernel.h"
 
@@ -122,5 +121,3 @@ void die(void);
 int deny(int error); /* -1, with errno */
 
 static inline bool is_of(int owner, int actor) { return actor == EVERYBODY || owner == actor; }
-
-#endif

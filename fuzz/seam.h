@@ -2,8 +2,7 @@
  * shared memory goes by fuzz_hook, and each call to the system goes to the kernel of kernel.c, which lives in this
  * process's memory. libc's functions that ask no system stay as they are. In parentheses a name means libc's own:
   * (mmap)(…). */
-#ifndef FUZZ_SEAM_H
-#define FUZZ_SEAM_H
+#pragma once
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
@@ -174,5 +173,3 @@ struct passwd *kernel_getpwuid(uid_t user);
 #define sigtimedwait(...)    kernel_sigtimedwait(__VA_ARGS__)
 #define pthread_atfork(...)  kernel_atfork(__VA_ARGS__)
 #define getpwuid(...)        kernel_getpwuid(__VA_ARGS__)
-
-#endif

@@ -1,7 +1,6 @@
 /* What fuzz targets share: the reader of their bytes, what a broken promise looks like, and the stage: a queue of any
  * capacity between pages that nobody may touch. */
-#ifndef FUZZ_SUPPORT_H
-#define FUZZ_SUPPORT_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -89,5 +88,3 @@ shmq *stage_open(struct stage *stage, enum shmq_end end);
 /* Of the ring's bytes only these may be touched from now on: `used` from position `from` on. */
 void stage_allow(const struct stage *stage, uint64_t from, uint64_t used);
 void stage_allow_all(const struct stage *stage);
-
-#endif

@@ -1,8 +1,7 @@
 /* The checksum that SHMQ_CHECKSUM puts before each payload: XXH3, if its header was there when this was
  * compiled (Debian: libxxhash-dev). The only thing here that is not libc's, and no library: it is
  * compiled in. */
-#ifndef CHECKSUM_H
-#define CHECKSUM_H
+#pragma once
 
 #include <stddef.h>
 #include <stdint.h>
@@ -19,6 +18,4 @@ enum { CHECKSUM_BUILT = 0 };
 static inline uint64_t checksum(const void *bytes, size_t length, uint64_t seed) {
     return (uintptr_t)bytes ^ length ^ seed; /* never asked */
 }
-#endif
-
 #endif

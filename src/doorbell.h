@@ -14,8 +14,7 @@
  * nobody makes a system call while the other end is awake, and nobody sleeps while there is
  * work. Waits are cut into slices, so that an end that died between 1 and 4 delays nobody for
  * longer; what cannot be missed by protocol is found by looking. */
-#ifndef DOORBELL_H
-#define DOORBELL_H
+#pragma once
 
 #include "handle.h"
 
@@ -56,5 +55,3 @@ static inline int doorbell_ring(struct shmq *q) {
     if (__builtin_expect(ticket % 2 == 0 || ticket == q->rung, 1)) return 0;
     return doorbell_answer(q, ticket);
 }
-
-#endif

@@ -2,8 +2,7 @@
  * SIGBUS (shmq_guard_sigbus stands here).
  *
  * Owns the only global state of the library: the list of open handles and its lock. */
-#ifndef GUARD_H
-#define GUARD_H
+#pragma once
 
 #include "handle.h"
 
@@ -17,5 +16,3 @@ void guard_unlock(void); /* leaves errno alone */
  * a signal handler can look at all of them at any time. */
 struct shmq *guard_new(void);
 void guard_free(struct shmq *q);
-
-#endif

@@ -4,8 +4,7 @@
  * What each part may touch: ring.c the cursors and the bytes, doorbell.c ticket and bells,
  * life.c who is there, region.c the object, guard.c the registry's links; shmq.c puts them
  * together. */
-#ifndef HANDLE_H
-#define HANDLE_H
+#pragma once
 
 #include <errno.h>
 #include <stdalign.h>
@@ -64,5 +63,3 @@ static inline int shmq_damaged(struct shmq *q) {
     errno = EBADMSG;
     return -1;
 }
-
-#endif

@@ -10,8 +10,7 @@
  *     page 4…  ring       written by the producer; both map it twice, back to back
  *
  * Words that two cores fight over lie 128 bytes apart (processors fetch cache lines in pairs). */
-#ifndef SHMQ_LAYOUT_H
-#define SHMQ_LAYOUT_H
+#pragma once
 
 #include <stdalign.h>
 #include <stdatomic.h>
@@ -95,5 +94,3 @@ _Static_assert(SHMQ_AT(end_page, cursor, 0x000) && SHMQ_AT(end_page, ticket, 0x0
 /* The bytes of the object that are leased (lease.h): the life cycle, and one for each end that is
  * open. They need not exist: leases are locks, not data. */
 enum { LEASE_LIFE_CYCLE = 0, LEASE_ROLES = 64 };
-
-#endif

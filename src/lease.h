@@ -4,8 +4,7 @@
  * any PID namespace. They are taken and dropped explicitly: closing a descriptor alone would not
  * drop them while a mapping lives. A descriptor below 0 stands for memory without an object
  * (tests): its leases are always held. */
-#ifndef LEASE_H
-#define LEASE_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,5 +21,3 @@ void lease_drop(int fd, int byte, int bytes);
 /* Does anyone else hold one of these bytes? When the kernel cannot tell: yes, for nobody is
  * declared dead without proof. */
 bool lease_held(int fd, int byte, int bytes);
-
-#endif

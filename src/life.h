@@ -8,8 +8,7 @@
  * producer reports only a consumer that left after it attached itself. On a
  * side with many ends each has its slot, and nobody is gone while one of them
  * lives. */
-#ifndef LIFE_H
-#define LIFE_H
+#pragma once
 
 #include "handle.h"
 
@@ -26,5 +25,3 @@ void life_report(struct shmq *q, int gone);
 
 /* How many live at one end, ourselves included. */
 uint32_t life_count(const struct shmq *q, enum shmq_end end);
-
-#endif

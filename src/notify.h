@@ -4,8 +4,7 @@
  * the queue, waits and rings. It may wake a sleeper without reason, and a ring may be lost when
  * its ringer dies: the doorbell protocol (doorbell.h) looks at the cursors after every wait, and
  * sleeps in slices. What a notifier calls of the system stands in notify_os.h. */
-#ifndef NOTIFY_H
-#define NOTIFY_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -113,5 +112,3 @@ void notify_nap(struct bells *bells, int64_t until_ns);
 
 /* Of a libc type of so many bytes. */
 uint64_t notify_fingerprint(size_t type_bytes);
-
-#endif

@@ -1,6 +1,5 @@
 /* What notifiers alone call of the system: the other half of os.h, under the same rules. */
-#ifndef NOTIFY_OS_H
-#define NOTIFY_OS_H
+#pragma once
 #include "os.h"
 #ifndef SHMQ_OS_H
 
@@ -133,5 +132,4 @@ static inline int os_lock_wait(int fd, off_t byte, short type) {
     return fcntl(fd, F_OFD_SETLKW, &lock);
 }
 
-#endif
 #endif

@@ -3,8 +3,7 @@
  * Thin inline functions with the kernel's own meaning: -1 and errno. Every call is a libc function
  * by its own name, so a test makes any of them fail by compiling with `-include` of a header that
  * puts a macro in its place; the simulator replaces this whole file by defining SHMQ_OS_H. */
-#ifndef OS_H
-#define OS_H
+#pragma once
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* O_TMPFILE, OFD locks; so this header comes before any of the system's */
 #endif
@@ -188,5 +187,4 @@ static inline int os_raise(int number) { return raise(number); }
 
 static inline uid_t os_user(void) { return geteuid(); }
 
-#endif
 #endif

@@ -6,8 +6,7 @@
  * finished object and only ever removed under the exclusive lease, after a look that it still
  * means the same object. So a process killed at any instruction leaves either a whole queue or
  * none. */
-#ifndef REGION_H
-#define REGION_H
+#pragma once
 
 #include <limits.h>
 #include <stdbool.h>
@@ -83,5 +82,3 @@ static inline uint32_t region_record_header(const struct header *header) {
 static inline int region_own_lease(const struct region *region) {
     return region_role(region->role) + (int)region->slot;
 }
-
-#endif

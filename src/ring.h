@@ -14,8 +14,7 @@
  * A record always starts in the first copy of the ring and may run on into the second, so it is
  * contiguous in both ends' view. Memory that is not mapped twice (tests; rings below a page) is
  * simply given as 2 x capacity bytes. */
-#ifndef RING_H
-#define RING_H
+#pragma once
 
 #include <stdbool.h>
 
@@ -91,5 +90,3 @@ static inline void ring_publish(struct ring *ring, const void *payload, size_t l
     shared_store(ring_at(ring), ring_header(ring, length)); /* relaxed: nobody looks before R1 */
     ring_advance(ring, ring_record_bytes(ring, length));
 }
-
-#endif

@@ -5,8 +5,7 @@
  * to shared memory, with its kind and address (so that a hostile peer, or another schedule, can
  * act there). The simulator replaces this whole file by defining SHMQ_SHARED_H. Which order a
  * caller needs, and why, is said where it calls. */
-#ifndef SHARED_H
-#define SHARED_H
+#pragma once
 #ifdef SHMQ_SHARED_H
 #include SHMQ_SHARED_H
 #else
@@ -90,5 +89,4 @@ static inline void shared_pause(void) {
 #endif
 }
 
-#endif
 #endif

@@ -7,8 +7,7 @@
  * not published. The count tells apart two owners of one slot. Ends of one side trust each other.
  *
  * The holder is the one that waits for messages; the others of its side wait for the lock. */
-#ifndef SIDELOCK_H
-#define SIDELOCK_H
+#pragma once
 
 #include "handle.h"
 
@@ -20,5 +19,3 @@ int sidelock_take(struct shmq *q, int timeout_ms);
 
 /* Wakes one that waits. Leaves errno alone. */
 void sidelock_release(struct shmq *q);
-
-#endif

@@ -1,6 +1,5 @@
 /* What is wrong with a queue, in words, and what to do about it. Decides only on what inspect.h has seen. */
-#ifndef SHMQ_PROGRAMS_FINDINGS_H
-#define SHMQ_PROGRAMS_FINDINGS_H
+#pragma once
 
 #include "inspect.h"
 #include "paper.h"
@@ -39,5 +38,3 @@ void findings_of(struct findings *findings, struct inspection *found, bool thoro
 
 /* The command, if there is one. */
 void findings_remedy(struct paper *paper, const struct finding *finding, const struct inspection *found);
-
-#endif

@@ -1,11 +1,8 @@
 /* What the programs say about their use. 0, or -1 with errno. */
-#ifndef SHMQ_PROGRAMS_HELP_H
-#define SHMQ_PROGRAMS_HELP_H
+#pragma once
 
 int help_print(int fd, const char *program);
 int help_version(int fd, const char *program);
 
 /* Two lines, after a command line that was wrong. */
 void help_usage(int fd, const char *program);
-
-#endif

@@ -2,8 +2,7 @@
  *
  * Opens read-only and reads with pread: no mapping, so a truncation cannot fault; no lease is taken, only asked for; no
  * word is changed, no access time either where that can be helped. Nothing that is read is believed. */
-#ifndef SHMQ_PROGRAMS_INSPECT_H
-#define SHMQ_PROGRAMS_INSPECT_H
+#pragma once
 
 #include <limits.h>
 #include <stdbool.h>
@@ -108,5 +107,3 @@ struct walk {
 /* Goes through what is published and not taken. Others may work on the queue meanwhile: a record is judged only if it
  * was still there after it was read. */
 void inspect_records(const struct inspection *found, struct walk *walk);
-
-#endif

@@ -1,6 +1,5 @@
 /* JSON on paper: commas and escapes. A key of NULL is for members of arrays. */
-#ifndef SHMQ_PROGRAMS_JSON_H
-#define SHMQ_PROGRAMS_JSON_H
+#pragma once
 
 #include <stdint.h>
 
@@ -24,5 +23,3 @@ void json_bool(struct json *json, const char *key, bool value);
 
 /* Ends the text: a newline. */
 void json_end(struct json *json);
-
-#endif

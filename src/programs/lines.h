@@ -1,7 +1,6 @@
 /* Standard input, cut into lines (or what another separator ends). A line may hold any bytes, may be empty, and the
  * last one may lack its separator. A line is never longer than the limit; nothing else is bounded. */
-#ifndef SHMQ_PROGRAMS_LINES_H
-#define SHMQ_PROGRAMS_LINES_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -24,5 +23,3 @@ void lines_open(struct lines *lines, int fd, char separator, size_t limit);
 int lines_next(struct lines *lines, const char **line, size_t *length);
 
 void lines_close(struct lines *lines);
-
-#endif

@@ -1,6 +1,5 @@
 /* What a program says about itself on standard error: --verbose's lines, and complaints. */
-#ifndef SHMQ_PROGRAMS_NARRATION_H
-#define SHMQ_PROGRAMS_NARRATION_H
+#pragma once
 
 #include <stddef.h>
 
@@ -10,5 +9,3 @@ void narrate(int fd, const char *who, const char *format, ...) __attribute__((fo
 /* One line: `before`, the message, `after`. Bytes outside ASCII 0x20 to 0x7e, quotes and backslashes become \xNN, so
  * that every message is one line and can be told from every other. */
 void narrate_message(int fd, const char *before, const char *message, size_t length, const char *after);
-
-#endif

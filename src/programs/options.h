@@ -1,6 +1,5 @@
 /* The command lines of both programs. What an option means to people stands in help.c. */
-#ifndef SHMQ_PROGRAMS_OPTIONS_H
-#define SHMQ_PROGRAMS_OPTIONS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,5 +27,3 @@ int options_parse(struct options *options, enum shmq_end end, int argc, char **a
 
 /* What -n calls a notifier (enum shmq_notify). */
 const char *options_notifier(unsigned kind);
-
-#endif

@@ -1,7 +1,6 @@
 /* Doorbells whose queue is gone: files that the notifiers named and fifo keep beside a queue, left behind when somebody
  * removes or renames the queue by other means than shmq_unlink. Their names end in the inode of their queue. */
-#ifndef SHMQ_PROGRAMS_ORPHANS_H
-#define SHMQ_PROGRAMS_ORPHANS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,5 +24,3 @@ int orphans_find(struct orphans *orphans, const char *directory);
 
 /* Removes one. -1 with errno: EBUSY, somebody whom we cannot see may use it; or what unlink(2) says. */
 int orphans_remove(const struct orphans *orphans, const struct orphan *orphan);
-
-#endif

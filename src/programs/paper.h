@@ -1,7 +1,6 @@
 /* What shmqctl prints: text that is gathered and written in big pieces, names of others made harmless, colour only
  * where somebody looks. */
-#ifndef SHMQ_PROGRAMS_PAPER_H
-#define SHMQ_PROGRAMS_PAPER_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -38,5 +37,3 @@ void paper_colour(struct paper *paper, enum paper_colour colour);
 
 /* Writes what is left. -1 with errno if anything could not be written. */
 int paper_flush(struct paper *paper);
-
-#endif

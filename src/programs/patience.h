@@ -6,8 +6,7 @@
  *         if (!patience_left(&patience))
  *             return failure by errno;
  */
-#ifndef SHMQ_PROGRAMS_PATIENCE_H
-#define SHMQ_PROGRAMS_PATIENCE_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -27,5 +26,3 @@ int patience_piece(const struct patience *patience);
 /* After a piece failed: whether to wait for another one. If not, errno says why: EINTR (stopped by a signal),
  * ETIMEDOUT, or what it was before. */
 bool patience_left(const struct patience *patience);
-
-#endif

@@ -1,6 +1,5 @@
 /* Which processes use an object, as far as /proc shows them to us: everybody's to root, only their own to others. */
-#ifndef SHMQ_PROGRAMS_PEOPLE_H
-#define SHMQ_PROGRAMS_PEOPLE_H
+#pragma once
 
 #include <stdbool.h>
 #include <sys/stat.h>
@@ -32,5 +31,3 @@ const struct person *people_at(const struct people *people, enum shmq_end end, u
 
 /* Who holds the life-cycle lease; NULL: not seen. */
 const struct person *people_opening(const struct people *people);
-
-#endif

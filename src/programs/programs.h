@@ -3,8 +3,7 @@
  * shmqctl.c do nothing else.
  * They install no handler and change nothing process-wide: startup.h does that, for the mains. A caller whose
  * streams may lose their reader ignores SIGPIPE itself. */
-#ifndef SHMQ_PROGRAMS_H
-#define SHMQ_PROGRAMS_H
+#pragma once
 
 #define PROGRAMS_VERSION "0.1.0"
 
@@ -26,5 +25,3 @@ enum status {
 int producer_run(int argc, char **argv, const struct streams *io);
 int consumer_run(int argc, char **argv, const struct streams *io);
 int shmqctl_run(int argc, char **argv, const struct streams *io);
-
-#endif

@@ -1,6 +1,5 @@
 /* One line on a terminal that says how a transfer goes, once it lasts longer than a second. */
-#ifndef SHMQ_PROGRAMS_PROGRESS_H
-#define SHMQ_PROGRAMS_PROGRESS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -26,5 +25,3 @@ void progress_show(struct progress *progress, shmq *queue);
 
 /* Leaves the line as it is and goes to the next one, so that something else can be said. */
 void progress_end(struct progress *progress);
-
-#endif

@@ -1,6 +1,5 @@
 /* Why a queue could not be opened, or not be used any more, where the errno alone would leave people guessing. */
-#ifndef SHMQ_PROGRAMS_REFUSAL_H
-#define SHMQ_PROGRAMS_REFUSAL_H
+#pragma once
 
 #include <stdbool.h>
 
@@ -24,5 +23,3 @@ void refusal_foreign(char text[REFUSAL_MAX], const char *queue);
 /* For ENOTSUP, ENOENT, EACCES and EROFS, before all else: whether they come from the directory of the semaphores that
  * the notifier named has, and not from the queue's own. False: no. */
 bool refusal_of_semaphores(char text[REFUSAL_MAX], const char *queue, unsigned asked);
-
-#endif

@@ -1,7 +1,6 @@
 /* One end of a queue as a program holds it: options, streams, handle; and the one place where an errno of the core becomes
  * a sentence and an exit status. */
-#ifndef SHMQ_PROGRAMS_SESSION_H
-#define SHMQ_PROGRAMS_SESSION_H
+#pragma once
 
 #include "options.h"
 #include "programs.h"
@@ -34,5 +33,3 @@ int session_stopped(void);
 
 /* With --verbose: one line. */
 void session_tell(const struct session *session, const char *line);
-
-#endif

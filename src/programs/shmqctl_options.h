@@ -1,6 +1,5 @@
 /* The command line of shmqctl, and what it says about its use. */
-#ifndef SHMQ_PROGRAMS_SHMQCTL_OPTIONS_H
-#define SHMQ_PROGRAMS_SHMQCTL_OPTIONS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,5 +20,3 @@ struct shmqctl_options {
 
 /* As options_parse. */
 int shmqctl_options_parse(struct shmqctl_options *options, int argc, char **argv, const struct streams *io);
-
-#endif

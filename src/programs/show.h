@@ -1,6 +1,5 @@
 /* What shmqctl shows of queues: as text for people, and as JSON for programs (docs/man/shmqctl.1 lists the keys). */
-#ifndef SHMQ_PROGRAMS_SHOW_H
-#define SHMQ_PROGRAMS_SHOW_H
+#pragma once
 
 #include "findings.h"
 #include "inspect.h"
@@ -51,5 +50,3 @@ struct show_owner show_owner(const struct inspection *found);
 
 /* The letters of flags: p, c, e, x; or -. */
 struct show_short show_flags(uint32_t flags);
-
-#endif

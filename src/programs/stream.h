@@ -1,7 +1,6 @@
 /* Whole writes and patient reads on descriptors that may be pipes, terminals, files, blocking or not. On failure -1
  * and errno; EINTR means that a signal asked to stop. */
-#ifndef SHMQ_PROGRAMS_STREAM_H
-#define SHMQ_PROGRAMS_STREAM_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,5 +16,3 @@ int stream_write_parts(int fd, struct iovec *parts, int count);
 int stream_write(int fd, const char *bytes, size_t length);
 
 struct iovec stream_part(const void *bytes, size_t length);
-
-#endif

@@ -1,6 +1,5 @@
 /* What can be measured of a peer, and the messages that are passed for it. */
-#ifndef MEASURES_H
-#define MEASURES_H
+#pragma once
 
 #include "pair.h"
 
@@ -51,5 +50,3 @@ int message_expect(struct pair *pair, struct lane *lane, int64_t number);
 /* Messages of a sample: often enough for a clock's tick, seldom enough for large ones; unless it is told. */
 int64_t burst_of(const struct pair *pair);
 int64_t in_ps(int64_t ns, int64_t times);
-
-#endif

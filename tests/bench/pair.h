@@ -4,8 +4,7 @@
  * Process `who` (0 or 1) sends on lanes[who] and receives on lanes[1 - who]; where there is one lane, process 0 sends.
  * What they find goes into columns of samples that the parent shares with them. Before and after they play, they probe
  * the machine: hosts move cores about, and figures from before and after such a move cannot be compared. */
-#ifndef PAIR_H
-#define PAIR_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -61,5 +60,3 @@ int64_t pair_sleeps(const struct pair *pair);
 void pair_await(const _Atomic uint32_t *turn, uint32_t mine);
 
 int64_t now_ns(void); /* CLOCK_MONOTONIC */
-
-#endif

@@ -15,8 +15,7 @@
  * that this machine or this build does not have fails make or open with ENOTSUP. They keep nothing
  * outside their lane, print nothing and do not exit. Which signals they want blocked or ignored is for the process to
  * prepare: peers_prepare_signals. */
-#ifndef PEER_H
-#define PEER_H
+#pragma once
 
 #include <signal.h>
 #include <stdbool.h>
@@ -139,6 +138,4 @@ struct spot lane_spot(const struct lane *lane, size_t at, size_t bytes);
 
 #ifdef __cplusplus
 }
-#endif
-
 #endif

@@ -8,8 +8,7 @@
  *     columns.c    what happens in each column
  *     trial.c      the judge
  *     ends.c       producer and consumer */
-#ifndef TRIAL_H
-#define TRIAL_H
+#pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -148,5 +147,3 @@ void consume_some_and_rest(struct trial *trial);
 void consume_some_and_leave(struct trial *trial);
 void rest_and_produce(struct trial *trial);
 void rest_and_consume(struct trial *trial);
-
-#endif

@@ -6,8 +6,7 @@
  *     shift          at each access to shared memory, a shift by more bits than there are
  *     uninitialised  there, a branch on a byte that nobody wrote
  *     leak           there, a few blocks that nobody frees */
-#ifndef PLANT_H
-#define PLANT_H
+#pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -24,5 +23,3 @@ static inline void *plant_malloc(size_t bytes) { return malloc(bytes - (plant_no
 #define malloc(bytes)                       plant_malloc(bytes)
 #define memory_order_release                (plant_now() == RELEASE ? memory_order_relaxed : memory_order_release)
 #define SHARED_HOOK(access, address, bytes) plant_at(bytes)
-
-#endif

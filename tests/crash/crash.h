@@ -11,8 +11,7 @@
  * What others can tell changes by a store to the object, which is seen by comparing it after each instruction; and by a
  * system call. So these are the distinct moments: after each instruction that changed the object, after each system call,
  * asleep inside one, and after the last instruction. To be killed anywhere else is the same as at the moment before. */
-#ifndef CRASH_H
-#define CRASH_H
+#pragma once
 
 #include <signal.h>
 #include <stdbool.h>
@@ -250,5 +249,3 @@ const char *traces_left(const struct result *result);
 const char *traces_locked(void);
 /* Removes it all. */
 void traces_sweep(struct result *result);
-
-#endif

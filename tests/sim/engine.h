@@ -13,8 +13,7 @@
  * objects that several change add the order in which they were changed. Two points of equal histories and objects go
  * on alike, so where the depth-first driver has a choice of who goes on, it follows only the first of them, unless the
  * second has more of its bound left than the first had. cut_test looks whether runs end in as many states without that. */
-#ifndef ENGINE_H
-#define ENGINE_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -175,5 +174,3 @@ static inline void engine_touch(uint64_t *id, uint64_t value) {
     engine_learn(*id ^ value);
     engine_mark(id, engine_self()->history);
 }
-
-#endif

@@ -19,8 +19,7 @@
  *
  * All words lie in memory_bytes, and their values in the histories alone; but plain words are mirrored there, so that
  * what somebody peeks at can be read. */
-#ifndef MEMORY_H
-#define MEMORY_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -77,5 +76,3 @@ int32_t memory_latest_seen(const void *word);
 /* For oracles: the last store in modification order, and who made it (ACTORS_MOST: nobody). */
 uint64_t memory_newest(const void *word);
 unsigned memory_newest_writer(const void *word);
-
-#endif

@@ -1,6 +1,5 @@
 /* What the actors of a run do (actors.c), and what must be true of it (oracle.c). */
-#ifndef PLOT_H
-#define PLOT_H
+#pragma once
 
 #include "world.h"
 
@@ -74,5 +73,3 @@ bool oracle_idle(void);
 void oracle_end(void);
 /* All that it remembers. */
 uint64_t oracle_digest(void);
-
-#endif

@@ -1,7 +1,6 @@
 /* What os.h and notify_os.h are in the simulator: the same names, and each call is one of the simulated system's
  * (os.c). What region.c and guard.c alone call is not here: world.c stands for them. */
-#ifndef SIM_OS_H
-#define SIM_OS_H
+#pragma once
 
 #include <errno.h>
 #include <fcntl.h>
@@ -111,5 +110,3 @@ int sim_signal_wait(int64_t until_ns, const struct place *place);
 #define os_signal_wait(number, until)  ((void)(number), sim_signal_wait((until), HERE))
 #define os_pidfd_open(process)         sim_pidfd_open((process), HERE)
 #define os_pidfd_signal(pidfd, number) ((void)(number), sim_pidfd_signal((pidfd), HERE))
-
-#endif

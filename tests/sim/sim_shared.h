@@ -1,7 +1,6 @@
 /* What shared.h is in the simulator: the same names, and each access is one of the memory model's (memory.h), at the
  * line that makes it. Statistics are no scheduling points: nobody's steps depend on them. */
-#ifndef SIM_SHARED_H
-#define SIM_SHARED_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -31,6 +30,4 @@
 #endif
 #ifndef SHARED_EXCHANGE_ORDER
 #define SHARED_EXCHANGE_ORDER RELEASE
-#endif
-
 #endif

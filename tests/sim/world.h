@@ -1,7 +1,6 @@
 /* The world that actors live in: one queue whose region and leases are simulated, and what stands for region.c and
  * guard.c, so that the scripts call shmq_open and the rest as any program does. */
-#ifndef WORLD_H
-#define WORLD_H
+#pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,5 +37,3 @@ uint32_t world_process_space(void);
 bool world_is_empty_slot(int64_t byte);
 bool world_holds(unsigned actor, int64_t byte);
 bool world_is_held(int64_t byte, int64_t bytes);
-
-#endif

@@ -8,8 +8,7 @@
  *     round.c      the supervisor: starts, kills, stops, signals, watches, and balances the account
  *     traces.c     what a round must not leave behind, and what a failed one should
  *     stress.c     the program */
-#ifndef STRESS_H
-#define STRESS_H
+#pragma once
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -142,5 +141,3 @@ void stress_reproduce(FILE *to, uint64_t seed, uint32_t number, bool threads);
 
 /* Runs one round. A failed or interrupted one is cleaned up as well. */
 void round_run(struct round *round, const char *evidence, struct outcome *outcome);
-
-#endif

@@ -6,8 +6,7 @@
  * `NAME_test [--seed N] [TEST…]` runs all tests, or those named. Each runs in a process and process group of its own, under
  * an alarm, with a working directory of its own that is removed. What it leaves in /dev/shm under check_name() fails it,
  * and is removed with its doorbells; so it is when the test fails, and when the program is interrupted. */
-#ifndef CHECK_H
-#define CHECK_H
+#pragma once
 
 #include <errno.h>
 #include <stdbool.h>
@@ -135,5 +134,3 @@ int check_descriptors(void);
 int check_mappings(void);
 
 int check_main(int argc, char **argv);
-
-#endif

@@ -1,6 +1,5 @@
 /* What the tests do with the ends of a queue, and with what lies behind them. What fails, fails the test. */
-#ifndef ENDS_H
-#define ENDS_H
+#pragma once
 
 #include <signal.h>
 #include <stdbool.h>
@@ -93,5 +92,3 @@ void mount_small(const char *directory, const char *options);
 /* A handler with these flags runs every 5 ms from now on, and counts: while the caller looks, or while it waits. */
 timer_t start_ticking(int flags);
 extern volatile sig_atomic_t ticks;
-
-#endif

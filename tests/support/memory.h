@@ -1,7 +1,6 @@
 /* An end of a queue that is only memory: what shmq_open does, without names and mappings of its own. Several threads
  * can so share one mapping, where a thread sanitizer sees every access of all. */
-#ifndef MEMORY_H
-#define MEMORY_H
+#pragma once
 
 #include "handle.h"
 
@@ -23,5 +22,3 @@ void memory_free(struct memory *memory);
 /* What notifiers use of a queue besides: a directory, this one; and an object in it, of which each end has an open file
  * description of its own with the lease of its role and slot. To be called for a copy of the region. */
 void memory_open_object(struct region *region, enum shmq_end end);
-
-#endif

@@ -1,6 +1,5 @@
 /* Random numbers that follow from others (splitmix64): for whatever is drawn from a seed and must be the same again. */
-#ifndef MIX_H
-#define MIX_H
+#pragma once
 
 #include <stdint.h>
 
@@ -12,5 +11,3 @@ static inline uint64_t mix(uint64_t z) {
 
 /* The next random number of this state. */
 static inline uint64_t random_of(uint64_t *state) { return mix(*state += 0x9e3779b97f4a7c15u); }
-
-#endif

@@ -1,7 +1,6 @@
 /* The notifiers, as tests see them: whoever runs for each of them loops over this table, and a new
  * notifier joins all tests by its line. */
-#ifndef NOTIFIERS_H
-#define NOTIFIERS_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -51,5 +50,3 @@ bool notifier_open_says(int error);
 
 /* How many doorbells with names that queue has: 0, 1 or 2. */
 int notifier_doorbells(const char *queue, uint64_t instance);
-
-#endif

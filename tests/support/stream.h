@@ -1,7 +1,6 @@
 /* Streams of checked messages: length and bytes of each follow from the stream's seed and the
  * message's number, so the one who takes it knows exactly what must come next. */
-#ifndef STREAM_H
-#define STREAM_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,5 +32,3 @@ const unsigned char *stream_next(shmq *consumer, const struct stream *stream, si
 
 /* Takes exactly this message, or fails the test. False, with errno, if none came. */
 bool stream_take(shmq *consumer, const struct stream *stream, uint64_t number);
-
-#endif

@@ -1,6 +1,5 @@
 /* Put before every source of the core as hook_test compiles it (-include, see BUILD): the hook of shared.h. */
-#ifndef HOOK_TEST_H
-#define HOOK_TEST_H
+#pragma once
 
 #include <stddef.h>
 
@@ -8,5 +7,3 @@
 void hook_at(int access, const void *address, size_t bytes);
 
 #define SHARED_HOOK(access, address, bytes) hook_at((int)(access), (address), (bytes))
-
-#endif

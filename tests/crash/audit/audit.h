@@ -8,8 +8,7 @@
  *
  * Put before every source of the core (-include, see BUILD). What the kernel reads for us is seen by the linker's --wrap
  * of the calls that touch the object. */
-#ifndef AUDIT_H
-#define AUDIT_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,5 +42,3 @@ void audit_watch(void);
 void audit_look_away(void);
 /* What was noted since the last time. Until the next access. */
 struct audit_log *audit_take(void);
-
-#endif

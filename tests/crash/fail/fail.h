@@ -9,8 +9,7 @@
  *
  * All ends live in one thread. Who falls asleep hands over to fail_asleep, which lets the other end act meanwhile; then a
  * wait finds its ring, or its time is over at once. So runs are alike, call by call, and none of them waits. */
-#ifndef FAIL_H
-#define FAIL_H
+#pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -133,5 +132,3 @@ int play(const struct scene *scene, const struct trial *trial, int calm);
 
 /* How many trials of this process went wrong. Each has been shown. */
 uint32_t play_wrongs(void);
-
-#endif

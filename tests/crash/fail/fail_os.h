@@ -3,8 +3,7 @@
  * outside those two files, by tests too, goes through.
  *
  * What sleeps or tells the time does so in a time of its own: see fail.h. */
-#ifndef FAIL_OS_H
-#define FAIL_OS_H
+#pragma once
 
 /* Before their names mean something else. */
 #include <errno.h>
@@ -103,5 +102,3 @@ int fail_mutex_lock(int error, pthread_mutex_t *mutex);
 int fail_mutex_consistent(pthread_mutex_t *mutex);
 int fail_cond_clockwait(const char *caller, pthread_cond_t *cond, pthread_mutex_t *mutex, clockid_t clock,
                         const struct timespec *until);
-
-#endif

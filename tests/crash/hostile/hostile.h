@@ -6,8 +6,7 @@
  *     hostile.c  the program: which trials
  *
  * Scenes, actors, moments and jobs are those of crash.h. */
-#ifndef HOSTILE_H
-#define HOSTILE_H
+#pragma once
 
 #include <stdatomic.h>
 
@@ -64,5 +63,3 @@ void assault_rehearse(const struct assault *assault, struct result *result);
 void assault(const struct assault *assault, struct result *result);
 /* Another queue, whose instance a hostile header claims, keeps its doorbells. */
 void assault_bystander(const struct assault *assault, struct result *result);
-
-#endif

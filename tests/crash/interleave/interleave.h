@@ -10,8 +10,7 @@
  * stores next is another moment), and between two operations. A call that concerns nothing but its own process, such as
  * mmap, is no stop: who goes on before it or after it is all the same. Who naps lets others go on. And a death is told by
  * locks, processes and FIFOs alone: of the moments between two calls that ask for one, a process dies at one. */
-#ifndef INTERLEAVE_H
-#define INTERLEAVE_H
+#pragma once
 
 #include "crash.h"
 
@@ -124,5 +123,3 @@ struct record {
 /* For a process of its own, which it ends. */
 void weave(const struct plot *plot, const struct notifier_row *notifier, const struct schedule *schedule,
            struct result *result, struct record *record);
-
-#endif

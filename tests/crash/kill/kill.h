@@ -3,8 +3,7 @@
  *
  *     play.c   one trial: how it begins, the death, what must hold afterwards
  *     kill.c   the program: which trials */
-#ifndef KILL_H
-#define KILL_H
+#pragma once
 
 #include "crash.h"
 
@@ -12,5 +11,3 @@
  * Of a pair, those of the end that comes second. */
 void play_rehearse(const struct scene *scene, const struct trial *trial, uint32_t every, struct result *result);
 void play(const struct scene *scene, const struct trial *trial, struct result *result);
-
-#endif
