@@ -19,9 +19,19 @@ void doorbell_attach(struct shmq *q) {
 
 static int ring_now(struct shmq *q, uint64_t ticket) {
     q->rung = ticket;
+    q->light = false;
+    shared_store_release(&q->own->light, 0); /* D5: release, pairs with the load in D1: all that was rung for lightly */
     shared_count(&q->own->rings);
     const struct notifier *notifier = q->bells.notifier;
     return notifier->ring == NULL || notifier->ring(&q->bells) == 0 ? 0 : shmq_damaged(q);
+}
+
+void doorbell_lighten(struct shmq *q) {
+    if (q->light || !q->lightens) return;
+    q->light = true;
+    shared_store(&q->own->light, 1);
+    /* D6: pairs with D1. A sleeper that misses our word has a ticket that we see from here on. */
+    shared_barrier();
 }
 
 int doorbell_answer(struct shmq *q, uint64_t ticket) {
@@ -75,6 +85,9 @@ static int lie_down(struct shmq *q, uint64_t need) {
     shared_store_release(&q->own->ticket, q->ticket); /* D4: release, pairs with D3 */
     /* D1: step 2, pairs with D2. Between our ticket and the looks at the peer's cursor and life. */
     shared_barrier();
+    /* And D2's part of a peer that leaves it to us. Where that cannot be done, sleeps are short. */
+    const bool heard = shared_load_acquire(&q->peer->light) == 0 || os_membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;
+    q->slice_ns = heard ? SLICE_NS : OS_MS;
     if (q->bells.notifier->watch != NULL) q->bells.notifier->watch(&q->bells);
     return look(q);
 }
@@ -84,12 +97,12 @@ static void get_up(struct shmq *q) { shared_store(&q->own->ticket, ++q->ticket);
 
 /* Steps 0 to 5, one slice at most. 0: ask again whether enough is available. */
 static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
-    const int64_t slice_ns = os_now() + SLICE_NS;
     int result = lie_down(q, need);
     if (result == 0 && !available(q, need)) result = ask_for_peer(q, need);
     if (result == 0 && !available(q, need)) {
         shared_count(&q->own->sleeps);
-        q->bells.forever = until_ns == INT64_MAX && q->peer_slots == 1;
+        const int64_t slice_ns = os_now() + q->slice_ns;
+        q->bells.forever = until_ns == INT64_MAX && q->peer_slots == 1 && q->slice_ns == SLICE_NS;
         result = q->bells.notifier->wait(&q->bells, slice_ns < until_ns ? slice_ns : until_ns);
         if (result != 0 && errno != EINTR) result = shmq_damaged(q);
     }
@@ -99,7 +112,7 @@ static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
 
 int doorbell_arm(struct shmq *q, uint64_t need) {
     if (lie_down(q, need) != 0) return -1;
-    if (!available(q, need) && life_of_peer(q) == 0) return 0;
+    if (!available(q, need) && life_of_peer(q) == 0 && q->slice_ns == SLICE_NS) return 0;
     get_up(q);
     return 1;
 }

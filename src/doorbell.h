@@ -10,10 +10,11 @@
  *     5 ticket = even
  *
  * and the mirror image for a full ring. The two barriers make it impossible that the consumer
- * misses the new tail and the producer the new ticket: one of them sees the other's store. So
- * nobody makes a system call while the other end is awake, and nobody sleeps while there is
- * work. Waits are cut into slices, so that an end that died between 1 and 4 delays nobody for
- * longer; what cannot be missed by protocol is found by looking. */
+ * misses the new tail and the producer the new ticket: one of them sees the other's store. An end
+ * that streams leaves its barrier to whoever goes to sleep (doorbell_lighten). So nobody makes a
+ * system call while the other end is awake, and nobody sleeps while there is work. Waits are cut
+ * into slices, so that an end that died between 1 and 4 delays nobody for longer; what cannot be
+ * missed by protocol is found by looking. */
 #pragma once
 
 #include "handle.h"
@@ -40,6 +41,10 @@ int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms);
  * the notifier that the peer has gone. -1: EBADMSG. */
 int doorbell_arm(struct shmq *q, uint64_t need);
 
+/* For an end that streams: a barrier for each message is more than half of what a small one costs, so from here on
+ * whoever goes to sleep makes it for both (D1), until we have to ring. */
+void doorbell_lighten(struct shmq *q);
+
 /* Step 4, when the peer holds an odd ticket. */
 int doorbell_answer(struct shmq *q, uint64_t ticket);
 
@@ -48,7 +53,7 @@ static inline int doorbell_ring(struct shmq *q) {
     /* D2: step 2, pairs with D1, the sleeper's. Between our cursor and the load of its ticket;
      * without it the processor may load the ticket first, see nobody asleep, and the sleeper may
      * have missed the cursor: a lost wake-up. */
-    shared_barrier();
+    q->light ? shared_barrier_light() : shared_barrier();
     /* D3: acquire, pairs with D4: whoever sees the ticket also sees the `want` that belongs to
      * it. */
     uint64_t ticket = shared_load_acquire(&q->peer->ticket);

@@ -6,11 +6,11 @@
  * together. */
 #pragma once
 
-#include <errno.h>
 #include <stdalign.h>
 #include <stdbool.h>
 
 #include "notify.h"
+#include "os.h"
 #include "region.h"
 #include "ring.h"
 #include "shmq.h"
@@ -23,6 +23,7 @@ struct shmq {
     volatile int fault;
     enum shmq_end end;
     bool many;            /* this side, each end in a slot of its own: sidelock.h */
+    bool light;           /* we ring without a barrier: doorbell_lighten */
     bool locked;          /* we hold its lock; what ring and ticket say was taken up anew under it */
     uint64_t held;        /* bytes of the record that is reserved or peeked at; 0 none */
     size_t held_length;   /* payload bytes of it */
@@ -32,7 +33,9 @@ struct shmq {
 
     /* Touched around a sleep. */
     uint64_t ticket;
-    uint32_t looks; /* before the next sleep: adapts */
+    uint32_t looks;   /* before the next sleep: adapts */
+    bool lightens;    /* the system lets others make a barrier for us */
+    int64_t slice_ns; /* of the present sleep */
     struct bells bells;
 
     /* Touched of many ends by one. */
@@ -58,8 +61,4 @@ struct shmq {
 int shmq_begin(struct shmq *q);
 
 /* Poisons the handle: what the other end wrote makes no sense. Returns -1 with EBADMSG. */
-static inline int shmq_damaged(struct shmq *q) {
-    q->fault = EBADMSG;
-    errno = EBADMSG;
-    return -1;
-}
+static inline int shmq_damaged(struct shmq *q) { return fail(q->fault = EBADMSG); }

@@ -19,7 +19,7 @@
 
 /* "\x89_shmq\n\0" on a little-endian machine; of another byte order there is no build. */
 #define SHMQ_MAGIC 0x000a716d68735f89u
-#define SHMQ_ABI   2u
+#define SHMQ_ABI   3u
 
 enum { PAGE_HEADER, PAGE_PRODUCER, PAGE_CONSUMER, PAGE_MEETING, PAGE_RING }; /* page numbers */
 
@@ -52,6 +52,7 @@ struct end_page {
     /* 0x080: the doorbell's; written when this end goes to sleep, read after each message */
     alignas(128) shared_u64 ticket; /* odd: asleep or about to be */
     shared_u64 want;                /* the other end's cursor that is worth waking for */
+    shared_u64 light;               /* not 0: this end rings without a barrier of its own */
     /* 0x100 */
     alignas(128) shared_u64 bell; /* the notifier's; signal, cond: who we are; lock: our gate */
     /* 0x180 */
@@ -77,18 +78,8 @@ struct meeting {
  *     high half  the tag: low 32 bits of (position / 8), xor the salt: the low half of the instance */
 enum { RECORD_ALIGN = 8, RECORD_HEADER = 8, RECORD_CHECKED = 16 };
 
-#define SHMQ_AT(type, field, offset) (offsetof(struct type, field) == (offset))
-_Static_assert(SHMQ_AT(header, magic, 0x00) && SHMQ_AT(header, abi, 0x08) && SHMQ_AT(header, page_size, 0x0c) &&
-                   SHMQ_AT(header, object_size, 0x10) && SHMQ_AT(header, capacity, 0x18) &&
-                   SHMQ_AT(header, max_message, 0x20) && SHMQ_AT(header, instance, 0x28) &&
-                   SHMQ_AT(header, notify, 0x30) && SHMQ_AT(header, flags, 0x34) && SHMQ_AT(header, fingerprint, 0x38),
-               "ABI");
-_Static_assert(SHMQ_AT(end_page, cursor, 0x000) && SHMQ_AT(end_page, ticket, 0x080) && SHMQ_AT(end_page, want, 0x088) &&
-                   SHMQ_AT(end_page, bell, 0x100) && SHMQ_AT(end_page, lock, 0x180) &&
-                   SHMQ_AT(end_page, messages, 0x200) && SHMQ_AT(end_page, sleeps, 0x208) &&
-                   SHMQ_AT(end_page, rings, 0x210) && SHMQ_AT(end_page, life, 0x280) &&
-                   SHMQ_AT(end_page, end_seen, 0x480) && SHMQ_AT(meeting, items, 0x000) &&
-                   SHMQ_AT(meeting, space, 0x080),
+/* Where each field lies is tests/unit/layout_test.c's to watch. */
+_Static_assert(sizeof(struct header) == 0x40 && sizeof(struct end_page) == 0x680 && sizeof(struct meeting) == 0x100,
                "ABI");
 
 /* The bytes of the object that are leased (lease.h): the life cycle, and one for each end that is

@@ -31,9 +31,8 @@ void life_begin(struct shmq *q) {
 }
 
 void life_end(struct shmq *q) {
-    /* L2: relaxed, for the barrier after our last cursor (D2) is the release. Pairs with L1. Without it
-     * a consumer could see us gone and our last message not yet there. */
-    shared_store(&q->own->life[q->region.slot], q->life + 1);
+    /* L2: release, pairs with L1. Without it a consumer could see us gone and our last message not yet there. */
+    shared_store_release(&q->own->life[q->region.slot], q->life + 1);
 }
 
 int life_of_peer(struct shmq *q) {

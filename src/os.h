@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/membarrier.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -173,6 +174,9 @@ static inline int os_futex_wait(const void *word, uint32_t expected, int64_t unt
 static inline int os_futex_wake(const void *word, int sleepers) {
     return (int)syscall(SYS_futex, word, FUTEX_WAKE, sleepers, NULL, NULL, 0);
 }
+
+/* A barrier in all threads of all processes that have registered for it. ENOSYS, EPERM: not to be had. */
+static inline int os_membarrier(int command) { return (int)syscall(SYS_membarrier, command, 0, 0); }
 
 /* The rest. */
 static inline int os_random(void *to, size_t bytes) { return getrandom(to, bytes, 0) == (ssize_t)bytes ? 0 : -1; }

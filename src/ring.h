@@ -32,6 +32,7 @@ struct ring {
     uint32_t salt;        /* not 0 */
     uint32_t before;      /* bytes of a record before its payload: RECORD_HEADER, RECORD_CHECKED */
     uint32_t pace;        /* pauses before the next look: ring_look_paced */
+    bool streams;         /* the last of these looks has brought much */
     shared_u64 *own_word;
     const shared_u64 *peer_word;
 };
@@ -47,13 +48,9 @@ int ring_look(struct ring *ring);
  * paid. */
 int ring_look_paced(struct ring *ring);
 
-/* Consumer, at least a header available: the next record's payload, and its length. NULL if
- * the record makes no sense. */
-const void *ring_read(const struct ring *ring, size_t *length);
-
 /* With checksums: stores that of a payload; compares that of a payload, at ring_payload() or copied from there. */
 void ring_seal(const struct ring *ring, const void *payload, size_t length);
-bool ring_is_intact(const struct ring *ring, const void *payload, size_t length);
+bool ring_matches_seal(const struct ring *ring, const void *payload, size_t length);
 
 static inline uint64_t ring_available(const struct ring *ring) { return ring->peer + ring->slack - ring->own; }
 
@@ -71,6 +68,19 @@ static inline void *ring_payload(const struct ring *ring) { return (unsigned cha
 static inline uint64_t ring_header(const struct ring *ring, size_t length) {
     uint32_t tag = (uint32_t)(ring->own / RECORD_ALIGN) ^ ring->salt;
     return (uint64_t)tag << 32 | (uint32_t)length;
+}
+
+/* Consumer, at least a header available: the next record's payload, and its length. NULL if
+ * the record makes no sense. */
+static inline const void *ring_read(const struct ring *ring, size_t *length) {
+    const uint64_t header = shared_load(ring_at(ring)); /* relaxed: ordered by R2 */
+    *length = (uint32_t)header;
+    if (header != ring_header(ring, *length) || *length > ring->max_message) return NULL;
+    return ring_record_bytes(ring, *length) <= ring_available(ring) ? ring_payload(ring) : NULL;
+}
+
+static inline bool ring_is_intact(const struct ring *ring, const void *payload, size_t length) {
+    return ring->before != RECORD_CHECKED || ring_matches_seal(ring, payload, length);
 }
 
 /* Gives `bytes` to the other end: the producer publishes a record, the consumer releases one. */

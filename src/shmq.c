@@ -58,6 +58,7 @@ int shmq_begin(struct shmq *q) {
         return errno == ENOENT ? fail(ENOTSUP) : region_fail();
     if (q->many) sidelock_inherit(q);
     if (!q->many && catch_up(q) != 0) return -1;
+    q->lightens = !q->many && os_membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0;
     (void)doorbell_announce(q); /* an armed event loop that thought itself alone watches us before we could die alive */
     life_begin(q);
     return doorbell_announce(q);
@@ -107,14 +108,18 @@ int shmq_open(shmq **handle, const char *name, enum shmq_end end, int oflag, con
     return result;
 }
 
-/* The end of every operation that holds nothing any more: lets others of a side with many ends work
- * on the queue; see enter. Hands on the result. */
-static int leave(struct shmq *q, int result) {
+static __attribute__((noinline)) int leave_slowly(struct shmq *q, int result) {
     if (q->locked && (q->held == 0 || q->fault != 0)) {
         q->locked = false;
         sidelock_release(q);
     }
     return q->fault == 0 ? result : fail(q->fault);
+}
+
+/* The end of every operation that holds nothing any more: lets others of a side with many ends work
+ * on the queue; see enter. Hands on the result. */
+static inline int leave(struct shmq *q, int result) {
+    return q->locked || q->fault != 0 ? leave_slowly(q, result) : result;
 }
 
 int shmq_close(shmq *q) {
@@ -141,13 +146,13 @@ int shmq_unlink(const char *name) {
 /* ---- Messages ------------------------------------------------------------------------------ */
 
 /* What every call on a handle checks first. */
-static int check_open(const struct shmq *q) {
+static inline int check_open(const struct shmq *q) {
     if (q == NULL) return fail(EINVAL);
     return q->fault == 0 ? 0 : fail(q->fault);
 }
 
 /* The same for a call that one end alone may make. */
-static int check(const struct shmq *q, enum shmq_end end, int timeout_ms) {
+static inline int check(const struct shmq *q, enum shmq_end end, int timeout_ms) {
     if (q == NULL || q->end != end || timeout_ms < -1) return fail(EINVAL);
     return check_open(q);
 }
@@ -159,29 +164,34 @@ static int enter(struct shmq *q, int timeout_ms) {
     return q->locked ? catch_up(q) : -1;
 }
 
-/* Until `need` bytes are available. */
-static int await(struct shmq *q, uint64_t need, int timeout_ms) {
+static __attribute__((noinline)) int await_slowly(struct shmq *q, uint64_t need, int timeout_ms) {
     q->until_ns = 0;
-    if (__builtin_expect(q->many, 0) && enter(q, timeout_ms) != 0) return leave(q, -1);
-    if (__builtin_expect(ring_available(&q->ring) >= need, 1)) return 0;
+    if (q->many && enter(q, timeout_ms) != 0) return leave(q, -1);
+    if (ring_available(&q->ring) >= need) return 0;
     if (ring_look_paced(&q->ring) != 0) return leave(q, shmq_damaged(q));
+    if (q->ring.streams) doorbell_lighten(q);
     if (ring_available(&q->ring) >= need || doorbell_wait(q, need, timeout_ms) == 0) return 0;
     return leave(q, -1);
 }
 
+/* Until `need` bytes are available. */
+static inline int await(struct shmq *q, uint64_t need, int timeout_ms) {
+    return __builtin_expect(ring_available(&q->ring) >= need && !q->many, 1) ? 0 : await_slowly(q, need, timeout_ms);
+}
+
 /* After the cursor has moved: counts the message and tells the other end. */
-static int moved(struct shmq *q) {
+static inline int moved(struct shmq *q) {
     shared_count(&q->own->messages);
     return leave(q, doorbell_ring(q));
 }
 
-static int await_space(struct shmq *q, size_t length, int timeout_ms) {
+static inline int await_space(struct shmq *q, size_t length, int timeout_ms) {
     if (length > q->ring.max_message) return leave(q, fail(EMSGSIZE));
     return await(q, ring_record_bytes(&q->ring, length), timeout_ms);
 }
 
 /* The next message, held until it is released. Its length is read once, here. */
-static const void *await_message(struct shmq *q, int timeout_ms) {
+static inline const void *await_message(struct shmq *q, int timeout_ms) {
     if (q->held != 0) return ring_payload(&q->ring);
     if (await(q, RECORD_ALIGN, timeout_ms) != 0) return NULL;
     const void *message = ring_read(&q->ring, &q->held_length);
@@ -190,7 +200,7 @@ static const void *await_message(struct shmq *q, int timeout_ms) {
     return message;
 }
 
-static int release(struct shmq *q) {
+static inline int release(struct shmq *q) {
     ring_advance(&q->ring, q->held);
     q->held = 0;
     return moved(q);

@@ -59,7 +59,7 @@ static void shmq_lane_forget(struct lane *lane) {
 static size_t spots_of_page(struct spot spots[], off_t page) {
     const struct spot words[] = {
         {.at = page + (off_t)offsetof(struct end_page, cursor), .bytes = sizeof(shared_u64)},
-        {.at = page + (off_t)offsetof(struct end_page, ticket), .bytes = 2 * sizeof(shared_u64)}, /* and want */
+        {.at = page + (off_t)offsetof(struct end_page, ticket), .bytes = 3 * sizeof(shared_u64)}, /* want, light */
         {.at = page + (off_t)offsetof(struct end_page, bell), .bytes = sizeof(shared_u64)},
         {.at = page + (off_t)offsetof(struct end_page, life), .bytes = sizeof(shared_u64)},
     };

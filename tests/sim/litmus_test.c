@@ -125,6 +125,14 @@ LITMUS(store_buffering_with_barriers, {w0_f_r1, w1_f_r0}, 2, "01 10 11")
 LITMUS(store_buffering_with_one_barrier_only, {w0_f_r1, w1_r0}, 2, "00 01 10 11")
 LITMUS(store_buffering_with_one_barrier_weakened, {w0_f_r1, w1_far_r0}, 2, "00 01 10 11")
 
+static void w1_everywhere_r0(void) {
+    store(1, 1, RELAXED);
+    memory_fence_everywhere(HERE);
+    result[1] = load(0, RELAXED);
+}
+
+LITMUS(store_buffering_with_one_barrier_everywhere, {w0_r1, w1_everywhere_r0}, 2, "01 10 11")
+
 static void w0_w1(void) {
     store(0, 1, RELAXED);
     store(1, 1, RELAXED);

@@ -420,6 +420,31 @@ uint64_t memory_add(const void *word, uint64_t value, enum order order, const st
     return before;
 }
 
+/* All that a seq_cst fence does, and a kept copy for later stores. */
+static void fence_whole(struct thread *thread) {
+    if (thread->has_pending) join(&thread->now, &thread->pending);
+    join(&memory.fences, &thread->now);
+    copy(&thread->now, &memory.fences);
+    copy(&thread->fenced, &thread->now);
+    thread->has_fenced = true;
+}
+
+void memory_fence_everywhere(const struct place *place) {
+    busy();
+    engine_point(place, QUIET);
+    (void)tick();
+    fence_whole(own_thread());
+    for (unsigned at = 0; at < ACTORS_MOST; at++) {
+        struct actor *actor = &engine.actor[at];
+        if (at == engine.current || actor->state == ABSENT) continue;
+        fence_whole(&memory.thread[at]);
+        actor->history = engine_hash(actor->history, engine_self()->history ^ memory.fences_id);
+    }
+    engine_touch(&memory.fences_id, 1);
+    fence_whole(own_thread());
+    if (engine.trace) engine_tell(place, "barrier everywhere");
+}
+
 void memory_fence(enum order order, const struct place *place) {
     struct thread *thread = own_thread();
     busy();

@@ -58,6 +58,8 @@ bool memory_swap(const void *word, uint64_t expected, uint64_t desired, enum ord
 uint64_t memory_exchange(const void *word, uint64_t desired, enum order order, const struct place *place);
 uint64_t memory_add(const void *word, uint64_t value, enum order order, const struct place *place);
 void memory_fence(enum order order, const struct place *place);
+/* membarrier(2): a seq_cst fence of everybody, wherever he is; who is dead or over had one when he left his core. */
+void memory_fence_everywhere(const struct place *place);
 void memory_copy_in(void *ring, const void *from, size_t bytes, const struct place *place);
 void memory_copy_out(void *to, const void *ring, size_t bytes, const struct place *place);
 void memory_pause(void);

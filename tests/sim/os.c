@@ -262,6 +262,11 @@ void sim_yield(const struct place *place) {
     (void)engine_sleep(NULL, engine.now_ns + OS_MS, SLEEP_YIELD);
 }
 
+int sim_membarrier(int command, const struct place *place) {
+    if (command == MEMBARRIER_CMD_GLOBAL_EXPEDITED) memory_fence_everywhere(place);
+    return 0;
+}
+
 /* ---- Futexes --------------------------------------------------------------------------------------------------- */
 
 static unsigned futex_of(const void *word) {

@@ -21,7 +21,7 @@ const struct plot plots[] = {
     {"cond", "the same, rung by a condition variable; nobody dies", PAIR(COND), .messages = 3, .bound = 4},
     {"peek", "the same without a copy: reserve, commit, peek and release", PAIR(SEM), .messages = 3, .peek = true,
      .kills = 1, .bound = 2},
-    {"drain", "the producer waits until all is received before it closes", PAIR(SEM), .messages = 2, .drain = true,
+    {"drain", "the producer waits until all is received before it closes", PAIR(SEM), .messages = 3, .drain = true,
      .kills = 1, .bound = 2},
     {"uneven", "messages of two lengths", PAIR(SEM), .messages = 3, .uneven = true, .kills = 1, .bound = 2},
     {"strangers", "two that cannot signal each other come at once",

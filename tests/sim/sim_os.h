@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/membarrier.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -42,6 +43,7 @@ int sim_lock_held(int64_t byte, int64_t bytes, const struct place *place);
 
 int64_t sim_now(void);
 int sim_nap(int64_t duration_ns, const struct place *place);
+int sim_membarrier(int command, const struct place *place);
 void sim_yield(const struct place *place);
 int sim_futex_wait(const void *word, uint32_t expected, int64_t until_ns, const struct place *place);
 int sim_futex_wake(const void *word, int sleepers, const struct place *place);
@@ -66,6 +68,7 @@ int sim_signal_wait(int64_t until_ns, const struct place *place);
 #define os_lock_held(fd, byte, bytes)         ((void)(fd), sim_lock_held((byte), (bytes), HERE))
 #define os_now()                              sim_now()
 #define os_nap(duration_ns)                   sim_nap((duration_ns), HERE)
+#define os_membarrier(command)                sim_membarrier((command), HERE)
 #define os_yield()                            sim_yield(HERE)
 #define os_futex_wait(word, expected, until)  sim_futex_wait((word), (expected), (until), HERE)
 #define os_futex_wake(word, sleepers)         sim_futex_wake((word), (sleepers), HERE)

@@ -14,6 +14,7 @@
 #define shared_store(word, value)            memory_store((word), (value), RELAXED, HERE)
 #define shared_store_release(word, value)    memory_store((word), (value), RELEASE, HERE)
 #define shared_barrier()                     memory_fence(SHARED_BARRIER_ORDER, HERE)
+#define shared_barrier_light()               ((void)0)
 #define shared_swap(word, expected, desired) memory_swap((word), (expected), (desired), SHARED_SWAP_ORDER, HERE)
 #define shared_exchange_release(word, value) memory_exchange((word), (value), SHARED_EXCHANGE_ORDER, HERE)
 #define shared_count(word)                   ((void)(word))

@@ -21,7 +21,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 STEPS = "tests/sim/weaken.toml"
 NOT_SIMULATED = {"region.c", "guard.c"}
 SIMULATOR = ["engine.c", "memory.c", "os.c", "world.c", "actors.c", "oracle.c", "plots.c", "sim.c"]
-FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-w", '-DSHMQ_SHARED_H="sim_shared.h"', '-DSHMQ_OS_H="sim_os.h"']
+FLAGS = ["-std=gnu11", "-D_GNU_SOURCE", "-O1", "-w", "-DSTREAM_BYTES=16", '-DSHMQ_SHARED_H="sim_shared.h"', '-DSHMQ_OS_H="sim_os.h"']
 
 
 class Failure(Exception):

@@ -36,6 +36,7 @@ static const char *name_of(const void *word) {
                             : at >= offsetof(struct end_page, life)   ? "life"
                             : at >= offsetof(struct end_page, lock)   ? "lock"
                             : at >= offsetof(struct end_page, bell)   ? "bell"
+                            : at >= offsetof(struct end_page, light)  ? "light"
                             : at >= offsetof(struct end_page, want)   ? "want"
                             : at >= offsetof(struct end_page, ticket) ? "ticket"
                                                                       : "cursor";

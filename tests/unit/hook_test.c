@@ -95,7 +95,7 @@ static struct visitor *new_visitor(const char *name, enum shmq_end end) {
 
 /* When it comes: before these accesses of lie_down, counted from its first. Afterwards everybody sees the ticket, and
  * who comes rings. */
-enum moment { BEFORE_WANT, BEFORE_TICKET, BEFORE_BARRIER, BEFORE_LOOK, MOMENTS };
+enum moment { BEFORE_WANT, BEFORE_TICKET, BEFORE_BARRIER, BEFORE_LIGHT, BEFORE_LOOK, MOMENTS };
 
 struct sleeper {
     shmq *q;

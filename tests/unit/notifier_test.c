@@ -531,10 +531,10 @@ TEST_NOTIFIERS(a_signal_from_elsewhere_costs_a_look_and_no_more) {
 
 /* All that an end writes, but for its cursor and its life. */
 static void scribble(int fd, int page) {
-    static const size_t words[] = {offsetof(struct end_page, ticket),   offsetof(struct end_page, want),
-                                   offsetof(struct end_page, end_seen), offsetof(struct end_page, bell),
-                                   offsetof(struct end_page, messages), offsetof(struct end_page, sleeps),
-                                   offsetof(struct end_page, rings)};
+    static const size_t words[] = {offsetof(struct end_page, ticket), offsetof(struct end_page, want),
+                                   offsetof(struct end_page, light),  offsetof(struct end_page, end_seen),
+                                   offsetof(struct end_page, bell),   offsetof(struct end_page, messages),
+                                   offsetof(struct end_page, sleeps), offsetof(struct end_page, rings)};
     for (size_t word = 0; word < sizeof words / sizeof words[0]; word++)
         set_word(fd, page, words[word], any_garbage());
     if (notifier_now->trusts) return;

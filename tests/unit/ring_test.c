@@ -1056,7 +1056,7 @@ TEST(an_object_has_its_words_where_the_abi_says) {
     const uint64_t words[][3] = {
         /* offset, bytes, value */
         {0x00, 8, 0x000a716d68735f89},   /* magic */
-        {0x08, 4, 2},                    /* version */
+        {0x08, 4, 3},                    /* version */
         {0x0c, 4, page},                 /* page size */
         {0x10, 8, 4 * page + capacity},  /* object size */
         {0x18, 8, capacity},             /* ring */

@@ -154,6 +154,9 @@ const struct fail_way FAIL_WAYS[] = {
 
     {"os_futex_wake", EFAULT, false, "the word is gone: futex(2)"},
 
+    {"os_membarrier", ENOSYS, false, "a kernel without it"},
+    {"os_membarrier", EPERM, false, "a sandbox (seccomp)"},
+
     /* The rest of os.h. */
     {"os_random", EINTR, false, "the system is just starting, and a signal handler ran: getrandom(2)"},
     {"os_random", ENOSYS, false, "an old kernel, or a sandbox"},

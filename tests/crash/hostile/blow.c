@@ -61,12 +61,19 @@ bool blow_hits_ring(const struct blow *blow) {
 /* ---- Drawing ------------------------------------------------------------------------------- */
 
 /* The words of an end's page that mean something. */
-static const uint64_t END_WORDS[] = {offsetof(struct end_page, cursor),     offsetof(struct end_page, ticket),
-                                     offsetof(struct end_page, want),       offsetof(struct end_page, bell),
-                                     offsetof(struct end_page, lock),       offsetof(struct end_page, messages),
-                                     offsetof(struct end_page, sleeps),     offsetof(struct end_page, rings),
-                                     offsetof(struct end_page, life[0]),    offsetof(struct end_page, life[1]),
-                                     offsetof(struct end_page, cursor),     offsetof(struct end_page, life[SLOTS - 1]),
+static const uint64_t END_WORDS[] = {offsetof(struct end_page, cursor),
+                                     offsetof(struct end_page, ticket),
+                                     offsetof(struct end_page, want),
+                                     offsetof(struct end_page, light),
+                                     offsetof(struct end_page, bell),
+                                     offsetof(struct end_page, lock),
+                                     offsetof(struct end_page, messages),
+                                     offsetof(struct end_page, sleeps),
+                                     offsetof(struct end_page, rings),
+                                     offsetof(struct end_page, life[0]),
+                                     offsetof(struct end_page, life[1]),
+                                     offsetof(struct end_page, cursor),
+                                     offsetof(struct end_page, life[SLOTS - 1]),
                                      offsetof(struct end_page, end_seen[0])};
 
 /* A word of the ring: most often of the first records, where work is done. */
