@@ -7,7 +7,7 @@
 
 /* How often an end looks at the ring before each sleep; and, if it cannot sleep, between two
  * questions whether the peer lives (under a millisecond). */
-enum { LOOKS_LEAST = 128, LOOKS_MOST = 1024 };
+enum { LOOKS_LEAST = 128, LOOKS_MOST = 1024, WAKE_UP_NS = 50000 };
 
 void doorbell_attach(struct shmq *q) {
     /* Relaxed: our own page, ours alone since the lease was taken. Odd: our predecessor died
@@ -51,17 +51,20 @@ static bool available(const struct shmq *q, uint64_t need) { return ring_availab
 
 static int look(struct shmq *q) { return ring_look(&q->ring) == 0 && q->fault == 0 ? 0 : shmq_damaged(q); }
 
-/* Looks a while before sleeping, and for longer where that has paid lately: a wake-up costs as
- * much as very many looks. */
+/* Looks for longer before the next sleep if that has paid lately, or would have: a wake-up costs as much as very many
+ * looks. */
+static void adapt(struct shmq *q, bool paid) {
+    const uint32_t looks = paid ? 2 * q->looks : q->looks / 2;
+    q->looks = looks < LOOKS_LEAST ? LOOKS_LEAST : looks < LOOKS_MOST ? looks : LOOKS_MOST;
+}
+
+/* Looks a while, for that may save a sleep. */
 static int spin(struct shmq *q, uint64_t need) {
     for (uint32_t turn = 0; turn < q->looks; turn++) {
         shared_pause();
         if (look(q) != 0) return -1;
-        if (!available(q, need)) continue;
-        q->looks = q->looks < LOOKS_MOST / 2 ? 2 * q->looks : LOOKS_MOST;
-        return 0;
+        if (available(q, need)) return adapt(q, true), 0;
     }
-    if (!q->bells.notifier->polls) q->looks = q->looks / 2 > LOOKS_LEAST ? q->looks / 2 : LOOKS_LEAST;
     return 0;
 }
 
@@ -101,10 +104,11 @@ static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
     if (result == 0 && !available(q, need)) result = ask_for_peer(q, need);
     if (result == 0 && !available(q, need)) {
         shared_count(&q->own->sleeps);
-        const int64_t slice_ns = os_now() + q->slice_ns;
+        const int64_t start_ns = os_now(), slice_ns = start_ns + q->slice_ns;
         q->bells.forever = until_ns == INT64_MAX && q->peer_slots == 1 && q->slice_ns == SLICE_NS;
         result = q->bells.notifier->wait(&q->bells, slice_ns < until_ns ? slice_ns : until_ns);
         if (result != 0 && errno != EINTR) result = shmq_damaged(q);
+        if (!q->bells.notifier->polls) adapt(q, os_now() - start_ns < WAKE_UP_NS);
     }
     get_up(q);
     return result;
