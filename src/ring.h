@@ -20,6 +20,8 @@
 
 #include "shared.h"
 
+enum { PREFETCH_BYTES = 1024 }; /* ahead of the record that is read */
+
 /* Whoever makes one sets all but the pace, the cursors from memory, and calls ring_catch_up before the
  * first use. */
 struct ring {
@@ -74,6 +76,7 @@ static inline uint64_t ring_header(const struct ring *ring, size_t length) {
  * the record makes no sense. */
 static inline const void *ring_read(const struct ring *ring, size_t *length) {
     const uint64_t header = shared_load(ring_at(ring)); /* relaxed: ordered by R2 */
+    shared_prefetch((const unsigned char *)ring_at(ring) + PREFETCH_BYTES);
     *length = (uint32_t)header;
     if (header != ring_header(ring, *length) || *length > ring->max_message) return NULL;
     return ring_record_bytes(ring, *length) <= ring_available(ring) ? ring_payload(ring) : NULL;

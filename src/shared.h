@@ -86,6 +86,9 @@ static inline void shared_copy_out(void *to, const void *ring, size_t bytes) {
     if (bytes > 0) memcpy(to, ring, bytes);
 }
 
+/* What lies here is read soon. */
+static inline void shared_prefetch(const void *ring) { __builtin_prefetch(ring); }
+
 /* One turn of a spin: tells the processor, and the simulator, that nothing is going on here. */
 static inline void shared_pause(void) {
     SHARED_HOOK(SHARED_PAUSE, NULL, 0);
