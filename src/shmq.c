@@ -190,18 +190,16 @@ static inline int await_space(struct shmq *q, size_t length, int timeout_ms) {
     return await(q, ring_record_bytes(&q->ring, length), timeout_ms);
 }
 
-/* The next message, held until it is released. Its length is read once, here. */
-static inline const void *await_message(struct shmq *q, int timeout_ms) {
-    if (q->held != 0) return ring_payload(&q->ring);
+/* The next message, or the one that is held. Its length is read once, here. */
+static inline const void *await_message(struct shmq *q, size_t *length, int timeout_ms) {
+    if (q->held != 0) return *length = q->held_length, ring_payload(&q->ring);
     if (await(q, RECORD_ALIGN, timeout_ms) != 0) return NULL;
-    const void *message = ring_read(&q->ring, &q->held_length);
-    if (message == NULL) return (void)leave(q, shmq_damaged(q)), NULL;
-    q->held = ring_record_bytes(&q->ring, q->held_length);
-    return message;
+    const void *message = ring_read(&q->ring, length);
+    return message != NULL ? message : ((void)leave(q, shmq_damaged(q)), NULL);
 }
 
-static inline int release(struct shmq *q) {
-    ring_advance(&q->ring, q->held);
+static inline int release(struct shmq *q, uint64_t bytes) {
+    ring_advance(&q->ring, bytes);
     q->held = 0;
     return moved(q);
 }
@@ -219,17 +217,13 @@ int shmq_send(shmq *q, const void *message, size_t length, int timeout_ms) {
 ssize_t shmq_recv(shmq *q, void *buffer, size_t size, int timeout_ms) {
     if (check(q, SHMQ_CONSUMER, timeout_ms) != 0) return -1;
     if (buffer == NULL && size > 0) return fail(EINVAL);
-    const bool peeked = q->held != 0;
-    const void *message = await_message(q, timeout_ms);
+    size_t length;
+    const void *message = await_message(q, &length, timeout_ms);
     if (message == NULL) return -1;
-    const size_t length = q->held_length;
-    if (length > size) {
-        if (!peeked) q->held = 0;
-        return leave(q, fail(EMSGSIZE));
-    }
+    if (length > size) return leave(q, fail(EMSGSIZE));
     shared_copy_out(buffer, message, length);
     if (q->fault != 0 || !ring_is_intact(&q->ring, buffer, length)) return leave(q, shmq_damaged(q));
-    (void)release(q); /* it is taken, whether the other end can be told or not */
+    (void)release(q, ring_record_bytes(&q->ring, length)); /* it is taken, whether the other end can be told or not */
     return (ssize_t)length;
 }
 
@@ -252,18 +246,20 @@ int shmq_commit(shmq *q, size_t length) {
 
 const void *shmq_peek(shmq *q, size_t *length, int timeout_ms) {
     if (check(q, SHMQ_CONSUMER, timeout_ms) != 0) return NULL;
-    const void *message = await_message(q, timeout_ms);
+    size_t bytes;
+    const void *message = await_message(q, &bytes, timeout_ms);
     if (message == NULL) return NULL;
-    if (!ring_is_intact(&q->ring, message, q->held_length) || q->fault != 0)
-        return (void)leave(q, shmq_damaged(q)), NULL;
-    if (length != NULL) *length = q->held_length;
+    q->held = ring_record_bytes(&q->ring, bytes);
+    q->held_length = bytes;
+    if (!ring_is_intact(&q->ring, message, bytes) || q->fault != 0) return (void)leave(q, shmq_damaged(q)), NULL;
+    if (length != NULL) *length = bytes;
     return message;
 }
 
 int shmq_release(shmq *q) {
     if (check_open(q) != 0) return -1;
     if (q->held == 0) return fail(EINVAL);
-    if (q->end == SHMQ_CONSUMER) return release(q);
+    if (q->end == SHMQ_CONSUMER) return release(q, q->held);
     q->held = 0;
     return leave(q, 0);
 }
