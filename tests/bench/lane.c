@@ -55,7 +55,7 @@ int lane_lacks(struct lane *lane, const char *what) {
 }
 
 size_t lane_room(const struct lane *lane) {
-    enum { USUAL = 1 << 20, AT_LEAST = 4 }; /* bytes; messages, with what stands before them */
+    enum { USUAL = 1 << 20, AT_LEAST = 3 }; /* bytes; messages, with what stands before them */
     const size_t wanted = lane->capacity > 0 ? lane->capacity : USUAL;
     size_t room = 4096;
     while (room < wanted || room < AT_LEAST * (lane->longest + 128))
