@@ -229,8 +229,18 @@ struct command {
     const char *(*option)(const char *name, char *value); /* what is wrong with it, or NULL */
 };
 
+/* How this program was called. */
+extern const char *command_program;
+
 /* Reads the arguments; ends the program if help is wanted, or if one is wrong. */
 void command_read(const struct command *command, int argc, char **argv);
+/* A seed for who is given none. */
+uint64_t command_seed(void);
+/* Tells the seed, and gets ready for children; false: they cannot be traced here, and a line SKIP says so. */
+bool command_begin(uint64_t seed, bool traces);
+/* What is going on, on a terminal, now and then; and takes that line away. */
+__attribute__((format(printf, 1, 2))) void command_show(const char *format, ...);
+void command_clear(void);
 __attribute__((noreturn)) void command_refuse(const struct command *command, const char *what, const char *why);
 /* The last line of a run, if something was bad, and the exit status. */
 int command_end(uint64_t bad, const char *reproduce);

@@ -14,8 +14,7 @@
 #include "checksum.h"
 
 enum {
-    PROGRESS_MS = 200, /* between two progress lines */
-    SHOWN = 10         /* failures */
+    SHOWN = 10 /* failures */
 };
 
 static const char HELP[] =
@@ -52,14 +51,11 @@ struct attempt {
     void (*body)(const struct assault *, struct result *);
 };
 
-static const char *program;
-static bool at_terminal;
 static struct attempt attempts[JOBS]; /* by the number of its job */
 
 /* Of all. */
 static struct {
     uint64_t scenes, blows, harms, storms, bystanders, bad, hung;
-    int64_t shown_ms;
     char reproduce[4096];
 } total;
 
@@ -97,28 +93,21 @@ static struct attempt_text {
 }
 
 static void show_progress(void) {
-    const int64_t now_ms = check_now_ms();
-    if (!at_terminal || now_ms - total.shown_ms < PROGRESS_MS) return;
-    total.shown_ms = now_ms;
-    fprintf(stderr, "\r\033[K%" PRIu64 " storms, %" PRIu64 " blows in %" PRIu64 " scenes, %" PRIu64 " bad",
-            total.storms, total.blows + total.harms, total.scenes, total.bad);
-}
-
-static void clear_progress(void) {
-    if (at_terminal) fprintf(stderr, "\r\033[K");
+    command_show("%" PRIu64 " storms, %" PRIu64 " blows in %" PRIu64 " scenes, %" PRIu64 " bad", total.storms,
+                 total.blows + total.harms, total.scenes, total.bad);
 }
 
 static void show_failure(const struct attempt *attempt, const struct result *result) {
     const struct scene *scene = &attempt->assault.scene;
     const struct attempt_text which = attempt_print(attempt);
-    clear_progress();
+    command_clear();
     printf("%s: notifier=%s operation=%s state=%s side=%s%s%s %s: %s\n", result->verdict == HUNG ? "HUNG" : "BAD",
            scene->notifier->name, OPERATION_NAMES[scene->operation], STATE_NAMES[scene->state], scene_side(scene),
            scene->many ? " ends=many" : "", attempt->assault.checked ? " checksums" : "", which.text, result->why);
     if (total.reproduce[0] != '\0') return;
     snprintf(total.reproduce, sizeof total.reproduce,
-             "%s --seed %" PRIu64 " --notifier %s --operation %s --state %s --side %s%s%s %s", program, options.seed,
-             scene->notifier->name, OPERATION_NAMES[scene->operation], STATE_NAMES[scene->state],
+             "%s --seed %" PRIu64 " --notifier %s --operation %s --state %s --side %s%s%s %s", command_program,
+             options.seed, scene->notifier->name, OPERATION_NAMES[scene->operation], STATE_NAMES[scene->state],
              scene->side == SHMQ_PRODUCER ? "producer" : "consumer", scene->many ? " --many" : "",
              attempt->assault.checked ? " --checksum" : "", which.text);
 }
@@ -276,7 +265,7 @@ static int run(void) {
         play_unit(number);
     for (const struct job *job; (job = job_await()) != NULL;)
         count(job);
-    clear_progress();
+    command_clear();
     printf("total: storms=%" PRIu64 " scenes=%" PRIu64 " blows=%" PRIu64 " harms=%" PRIu64 " bystanders=%" PRIu64
            " taken=%" PRIu64 " torn=%" PRIu64 " refused=%" PRIu64 " bad=%" PRIu64 " hung=%" PRIu64 " seconds=%.1f\n",
            total.storms, total.scenes, total.blows, total.harms, total.bystanders, outcome->taken, outcome->torn,
@@ -318,22 +307,13 @@ static const char *parse_option(const char *name, char *value) {
 static const struct command COMMAND = {"hostile", HELP, parse_flag, parse_option};
 
 int main(int argc, char **argv) {
-    program = argv[0];
-    if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed) abort();
+    options.seed = command_seed();
     command_read(&COMMAND, argc, argv);
     if (options.at_point && options.has_blow) options.trials = 1;
     if (options.one_storm) options.storms = 1;
     if (options.bystander) options.storms = 0;
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    printf("seed %" PRIu64 "\n", options.seed);
-    const int error = trace_is_allowed();
-    if (error != 0 && check_tool() == CHECK_PLAIN) {
-        printf("SKIP: ptrace is forbidden here: %s\n", strerrorname_np(error));
-        return DONE;
-    }
+    if (!command_begin(options.seed, check_tool() == CHECK_PLAIN)) return DONE;
     outcome = check_shared(sizeof *outcome);
     signal(SIGBUS, SIG_DFL); /* a sanitizer's */
-    jobs_prepare(options.seed);
-    at_terminal = isatty(STDERR_FILENO) != 0;
     return run();
 }

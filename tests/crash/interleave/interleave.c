@@ -10,7 +10,6 @@
 #include "check.h"
 
 enum {
-    PROGRESS_MS = 200,   /* between two progress lines */
     SHOWN = 3,           /* failures of one plot */
     OUTCOMES_MOST = 4096 /* of one plot */
 };
@@ -43,8 +42,6 @@ static struct options {
     uint64_t processes, preemptions, deaths, seed;
 } options = {.preemptions = 2, .deaths = 1};
 
-static const char *program;
-static bool at_terminal;
 static struct record *records; /* by the number of their job; and so: */
 static struct schedule schedules[JOBS];
 
@@ -61,7 +58,6 @@ struct tally {
     uint64_t schedules, deaths, bad, hung, astray, slow;
     uint32_t outcomes;
     uint64_t outcome[OUTCOMES_MOST]; /* their hashes */
-    int64_t shown_ms;
 };
 
 static struct {
@@ -205,21 +201,14 @@ static void push_first(const struct tally *tally) {
 
 /* ---- What came of one ---------------------------------------------------------------------- */
 
-static void clear_progress(void) {
-    if (at_terminal) fprintf(stderr, "\r\033[K");
-}
-
 static void print_plot(const struct tally *tally) {
     printf("notifier=%s plot='%s'%s", tally->notifier->name, plot_print(tally->plot).text,
            options.file ? " place=file" : "");
 }
 
-static void show_progress(struct tally *tally) {
-    const int64_t now_ms = check_now_ms();
-    if (!at_terminal || now_ms - tally->shown_ms < PROGRESS_MS) return;
-    tally->shown_ms = now_ms;
-    fprintf(stderr, "\r\033[K%s %s: %llu schedules", tally->notifier->name, plot_print(tally->plot).text,
-            (unsigned long long)tally->schedules);
+static void show_progress(const struct tally *tally) {
+    command_show("%s %s: %llu schedules", tally->notifier->name, plot_print(tally->plot).text,
+                 (unsigned long long)tally->schedules);
 }
 
 /* All turns that it had. */
@@ -237,19 +226,19 @@ static void note_outcome(struct tally *tally, const struct job *job) {
     if (tally->outcomes == OUTCOMES_MOST) return;
     tally->outcome[tally->outcomes++] = it;
     if (!options.outcomes) return;
-    clear_progress();
+    command_clear();
     printf("outcome: %s (%s)\n", text, played(job).text);
 }
 
 static void show_failure(const struct tally *tally, const struct job *job) {
     const struct result *result = job->result;
     const struct schedule_text schedule = played(job);
-    clear_progress();
+    command_clear();
     printf("%s: ", result->verdict == HUNG ? "HUNG" : "BAD");
     print_plot(tally);
     printf(" schedule='%s': %s\n    %s\n", schedule.text, result->why, records[job->number].story);
     if (total.reproduce[0] != '\0') return;
-    snprintf(total.reproduce, sizeof total.reproduce, "%s --notifier %s%s --plot '%s' --schedule '%s'", program,
+    snprintf(total.reproduce, sizeof total.reproduce, "%s --notifier %s%s --plot '%s' --schedule '%s'", command_program,
              tally->notifier->name, options.file ? " --file" : "", plot_print(tally->plot).text, schedule.text);
 }
 
@@ -323,7 +312,7 @@ static void set_measure(struct tally *tally) {
 
 static void play_plot(const struct plot *plot, const struct notifier_row *notifier) {
     static struct tally tally;
-    tally = (struct tally){.plot = plot, .notifier = notifier, .shown_ms = check_now_ms()};
+    tally = (struct tally){.plot = plot, .notifier = notifier};
     notifier_now = notifier;
     set_measure(&tally);
     if (options.schedule == NULL)
@@ -334,7 +323,7 @@ static void play_plot(const struct plot *plot, const struct notifier_row *notifi
         push(&tally, &schedule);
     }
     play_all(&tally);
-    clear_progress();
+    command_clear();
     printf("interleave: ");
     print_plot(&tally);
     printf(" schedules=%llu deaths=%llu outcomes=%u bad=%llu\n", (unsigned long long)tally.schedules,
@@ -419,21 +408,12 @@ static const char *parse_option(const char *name, char *value) {
 static const struct command COMMAND = {"interleave", HELP, parse_flag, parse_option};
 
 int main(int argc, char **argv) {
-    program = argv[0];
-    if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed) abort();
+    options.seed = command_seed();
     command_read(&COMMAND, argc, argv);
     if (options.schedule != NULL && !options.has_plot) command_refuse(&COMMAND, "--schedule", "of which plot?");
-    setvbuf(stdout, NULL, _IOLBF, 0);
     if (options.list) return list();
-    printf("seed %llu\n", (unsigned long long)options.seed);
-    const int error = trace_is_allowed();
-    if (error != 0) {
-        printf("SKIP: ptrace is forbidden here: %s\n", strerrorname_np(error));
-        return DONE;
-    }
-    jobs_prepare(options.seed);
+    if (!command_begin(options.seed, true)) return DONE;
     keep_to_one_core();
-    at_terminal = isatty(STDERR_FILENO) != 0;
     records = check_shared(JOBS * sizeof *records);
     return run();
 }

@@ -10,9 +10,8 @@
 #include "check.h"
 
 enum {
-    PROGRESS_MS = 200, /* between two progress lines */
-    SHOWN = 3,         /* failures of one scene */
-    LATE_MOST = 8      /* of a scene, trials that are played again */
+    SHOWN = 3,    /* failures of one scene */
+    LATE_MOST = 8 /* of a scene, trials that are played again */
 };
 
 static const char HELP[] =
@@ -48,8 +47,6 @@ struct measure {
     uint32_t scenes, kills, stops, firsts, seconds;
 };
 
-static const char *program;
-static bool at_terminal;
 static struct trial trials[JOBS]; /* by the number of its job */
 
 /* Of all. */
@@ -77,7 +74,6 @@ struct tally {
     uint64_t instructions;
     uint32_t moments, trials, bad, hung, late, planned;
     struct trial late_ones[LATE_MOST];
-    int64_t shown_ms;
 };
 
 static void print_scene(FILE *to, const struct scene *scene) {
@@ -92,24 +88,16 @@ static void note_reproduction(const struct scene *scene, const struct trial *tri
     if (total.reproduce[0] != '\0') return;
     if (options.every > 0) snprintf(every, sizeof every, " --every %u", options.every);
     snprintf(total.reproduce, sizeof total.reproduce,
-             "%s --seed %llu --notifier %s --operation %s --state %s --side %s%s%s%s%s%s", program,
+             "%s --seed %llu --notifier %s --operation %s --state %s --side %s%s%s%s%s%s", command_program,
              (unsigned long long)options.seed, scene->notifier->name, OPERATION_NAMES[scene->operation],
              STATE_NAMES[scene->state], scene->side == SHMQ_PRODUCER ? "producer" : "consumer",
              scene->many ? " --many" : "", scene->file ? " --file" : "", every, trial == NULL ? "" : " --at ",
              trial == NULL ? "" : trial_print(trial).text);
 }
 
-static void show_progress(struct tally *tally) {
-    const int64_t now_ms = check_now_ms();
-    if (!at_terminal || now_ms - tally->shown_ms < PROGRESS_MS) return;
-    tally->shown_ms = now_ms;
-    fprintf(stderr, "\r\033[K%s %s %s %s: %u of %u", tally->scene->notifier->name,
-            OPERATION_NAMES[tally->scene->operation], STATE_NAMES[tally->scene->state], scene_side(tally->scene),
-            tally->trials, tally->planned);
-}
-
-static void clear_progress(void) {
-    if (at_terminal) fprintf(stderr, "\r\033[K");
+static void show_progress(const struct tally *tally) {
+    command_show("%s %s %s %s: %u of %u", tally->scene->notifier->name, OPERATION_NAMES[tally->scene->operation],
+                 STATE_NAMES[tally->scene->state], scene_side(tally->scene), tally->trials, tally->planned);
 }
 
 static void count(struct tally *tally, const struct job *job) {
@@ -122,7 +110,7 @@ static void count(struct tally *tally, const struct job *job) {
     tally->bad += result->verdict == BAD || result->verdict == HUNG;
     show_progress(tally);
     if (result->verdict == GOOD || tally->bad > SHOWN || !tally->scene->notifier->survives) return;
-    clear_progress();
+    command_clear();
     printf("%s: ", result->verdict == HUNG ? "HUNG" : "BAD");
     print_scene(stdout, tally->scene);
     printf(" at=%s: %s\n", trial_print(&trials[job->number]).text, result->why);
@@ -245,7 +233,7 @@ static void check_wake_ups(struct tally *tally) {
 }
 
 static void run_scene(const struct scene *scene, const struct measure *measure) {
-    struct tally tally = {.scene = scene, .shown_ms = check_now_ms() + 1000};
+    struct tally tally = {.scene = scene};
     struct trial trial;
     notifier_now = scene->notifier;
     if (options.at != NULL && trial_parse(options.at, &trial))
@@ -253,7 +241,7 @@ static void run_scene(const struct scene *scene, const struct measure *measure) 
     else
         run_points(&tally, measure);
     finish_trials(&tally);
-    clear_progress();
+    command_clear();
     check_wake_ups(&tally);
     printf("kill: ");
     print_scene(stdout, scene);
@@ -376,18 +364,9 @@ static const char *parse_option(const char *name, char *value) {
 static const struct command COMMAND = {"kill", HELP, parse_flag, parse_option};
 
 int main(int argc, char **argv) {
-    program = argv[0];
-    if (getrandom(&options.seed, sizeof options.seed, 0) != sizeof options.seed) abort();
+    options.seed = command_seed();
     command_read(&COMMAND, argc, argv);
-    setvbuf(stdout, NULL, _IOLBF, 0);
-    printf("seed %llu\n", (unsigned long long)options.seed);
-    const int error = trace_is_allowed();
-    if (error != 0) {
-        printf("SKIP: ptrace is forbidden here: %s\n", strerrorname_np(error));
-        return DONE;
-    }
-    jobs_prepare(options.seed);
+    if (!command_begin(options.seed, true)) return DONE;
     keep_to_one_core();
-    at_terminal = isatty(STDERR_FILENO) != 0;
     return run();
 }
