@@ -27,7 +27,7 @@ static int ring_now(struct shmq *q, uint64_t ticket) {
 }
 
 void doorbell_lighten(struct shmq *q) {
-    if (q->light || !q->lightens) return;
+    if (q->light || q->many || !q->lightens) return;
     q->light = true;
     shared_store(&q->own->light, 1);
     /* D6: pairs with D1. A sleeper that misses our word has a ticket that we see from here on. */

@@ -16,6 +16,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct shmq *_Atomic first; /* a handler may look at any time */
+static bool registered;            /* for os_membarrier of others */
 
 static void after_fork_in_child(void) {
     for (struct shmq *q = first; q != NULL; q = q->next) {
@@ -27,10 +28,14 @@ static void after_fork_in_child(void) {
     guard_unlock();
 }
 
-static void watch_forks(void) { (void)pthread_atfork(guard_lock, guard_unlock, after_fork_in_child); }
+/* Once, and before any lease is held: in a process with threads to register takes milliseconds. */
+static void prepare(void) {
+    (void)pthread_atfork(guard_lock, guard_unlock, after_fork_in_child);
+    registered = os_membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0;
+}
 
 void guard_lock(void) {
-    (void)pthread_once(&once, watch_forks);
+    (void)pthread_once(&once, prepare);
     (void)pthread_mutex_lock(&lock);
 }
 
@@ -45,6 +50,7 @@ struct shmq *guard_new(void) {
     if (q == NULL) return NULL;
     memset(q, 0, offsetof(struct shmq, next)); /* not next: a handler may follow it just now */
     q->region.directory = q->region.object = -1;
+    q->lightens = registered;
     q->open = true;
     if (known) return q;
     q->next = first;

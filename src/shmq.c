@@ -58,7 +58,6 @@ int shmq_begin(struct shmq *q) {
         return errno == ENOENT ? fail(ENOTSUP) : region_fail();
     if (q->many) sidelock_inherit(q);
     if (!q->many && catch_up(q) != 0) return -1;
-    q->lightens = !q->many && os_membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED) == 0;
     (void)doorbell_announce(q); /* an armed event loop that thought itself alone watches us before we could die alive */
     life_begin(q);
     return doorbell_announce(q);

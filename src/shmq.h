@@ -123,7 +123,8 @@ struct shmq_stat {
  *
  * Never waits for the other end, and both may come in either order. Creation is one atomic step:
  * nobody sees a half-built queue, and a creator killed inside leaves nothing. Waits at most 1 s
- * for others who open, close or unlink the same queue. The caller owns the handle until
+ * for others who open, close or unlink the same queue. The first call in a process that has
+ * threads takes milliseconds longer, for membarrier(2). The caller owns the handle until
  * shmq_close.
  * On failure nothing was created.
  * Errors: EINVAL ENOENT EEXIST EACCES EPERM ELOOP ENAMETOOLONG ENOSPC ENOMEM EMFILE ENFILE EBUSY

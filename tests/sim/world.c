@@ -89,7 +89,7 @@ void guard_unlock(void) {}
 struct shmq *guard_new(void) {
     struct shmq *q = &handles[engine.current];
     memset(q, 0, sizeof *q);
-    q->open = true;
+    q->lightens = q->open = true;
     return q;
 }
 

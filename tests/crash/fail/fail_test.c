@@ -146,7 +146,7 @@ TEST(without_memory_for_a_handle_nothing_is_opened) {
     const struct fail_way *way = fail_first_way("os_allocate_memory");
     const char *name = check_name("q");
     shmq *q = (shmq *)(void *)&q;
-    fail_arm(way, 1, false);
+    fail_arm(way, 2, false); /* after os_now and os_membarrier */
     CHECK_FAILS(shmq_open(&q, name, SHMQ_PRODUCER, O_CREAT, NULL), ENOMEM);
     fail_disarm();
     CHECK(q == NULL);
@@ -158,13 +158,32 @@ TEST(without_memory_for_a_handle_nothing_is_opened) {
 
 TEST(a_guard_that_cannot_be_installed_says_so_and_can_be_later) {
     const struct fail_way *way = fail_first_way("os_handle_signal");
-    for (uint32_t at = 0; at < 2; at++) {
-        fail_arm(way, at, false);
+    /* After os_membarrier the first of its two calls; then, without that, the second. */
+    for (uint32_t time = 0; time < 2; time++) {
+        fail_arm(way, 1, false);
         CHECK_FAILS(shmq_guard_sigbus(), EINVAL);
         fail_disarm();
         counts->met[way - FAIL_WAYS]++;
     }
     CHECK(shmq_guard_sigbus() == 0);
+}
+
+/* Once in a process: so each way needs one of its own. */
+static void register_in_vain(void *argument) {
+    const struct fail_way *way = argument;
+    const char *name = check_name("q");
+    shmq *q;
+    fail_arm(way, 1, false);
+    CHECK(shmq_open(&q, name, SHMQ_PRODUCER, O_CREAT, NULL) == 0);
+    fail_disarm();
+    counts->met[way - FAIL_WAYS]++;
+    CHECK(shmq_close(q) == 0);
+    CHECK(shmq_unlink(name) == 0);
+}
+
+TEST(who_may_not_have_barriers_made_for_it_opens_all_the_same) {
+    for (const struct fail_way *way = fail_first_way("os_membarrier"); strcmp(way->call, "os_membarrier") == 0; way++)
+        check_join(check_spawn(register_in_vain, (void *)(uintptr_t)way));
 }
 
 /* ---- Somebody else came meanwhile ---------------------------------------------------------- */
