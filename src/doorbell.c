@@ -6,24 +6,32 @@
 #include "life.h"
 
 /* How often an end looks at the ring before each sleep; and, if it cannot sleep, between two
- * questions whether the peer lives (under a millisecond). */
+ * questions whether the peer lives (under a millisecond). A sleep that was shorter than a wake-up takes was in vain. */
 enum { LOOKS_LEAST = 128, LOOKS_MOST = 1024, WAKE_UP_NS = 50000 };
 
 void doorbell_attach(struct shmq *q) {
     /* Relaxed: our own page, ours alone since the lease was taken. Odd: our predecessor died
      * asleep. */
     q->ticket = (shared_load(&q->own->ticket) + 1) & ~(uint64_t)1;
+    /* Of one that died while it streamed. Relaxed: who sleeps and has missed what that one sent is rung when we announce
+     * ourselves. */
+    if (!q->many) shared_store(&q->own->light, 0);
     if (q->looks == 0) q->looks = q->bells.notifier->polls ? LOOKS_MOST : LOOKS_LEAST;
     shared_store(&q->own->ticket, q->ticket);
 }
 
 static int ring_now(struct shmq *q, uint64_t ticket) {
     q->rung = ticket;
-    q->light = false;
-    shared_store_release(&q->own->light, 0); /* D5: release, pairs with the load in D1: all that was rung for lightly */
+    doorbell_darken(q);
     shared_count(&q->own->rings);
     const struct notifier *notifier = q->bells.notifier;
     return notifier->ring == NULL || notifier->ring(&q->bells) == 0 ? 0 : shmq_damaged(q);
+}
+
+void doorbell_darken(struct shmq *q) {
+    /* D5: release, pairs with the load after D1. Who is told that we make our own barriers sees what we published without. */
+    if (q->light) shared_store_release(&q->own->light, 0);
+    q->light = false;
 }
 
 void doorbell_lighten(struct shmq *q) {
@@ -88,9 +96,11 @@ static int lie_down(struct shmq *q, uint64_t need) {
     shared_store_release(&q->own->ticket, q->ticket); /* D4: release, pairs with D3 */
     /* D1: step 2, pairs with D2. Between our ticket and the looks at the peer's cursor and life. */
     shared_barrier();
-    /* And D2's part of a peer that leaves it to us. Where that cannot be done, sleeps are short. */
-    const bool heard = shared_load_acquire(&q->peer->light) == 0 || os_membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) == 0;
-    q->slice_ns = heard ? SLICE_NS : OS_MS;
+    /* And D2's part of a peer that leaves it to us; acquire, pairs with D5. Where that is denied time must do it: what was
+     * stored before our ticket was seen does not stay in a core for a millisecond. Who polls looks again anyway. */
+    if (!q->bells.notifier->polls && shared_load_acquire(&q->peer->light) != 0 &&
+        os_membarrier(MEMBARRIER_CMD_GLOBAL_EXPEDITED) != 0)
+        (void)os_nap(OS_MS);
     if (q->bells.notifier->watch != NULL) q->bells.notifier->watch(&q->bells);
     return look(q);
 }
@@ -104,8 +114,8 @@ static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
     if (result == 0 && !available(q, need)) result = ask_for_peer(q, need);
     if (result == 0 && !available(q, need)) {
         shared_count(&q->own->sleeps);
-        const int64_t start_ns = os_now(), slice_ns = start_ns + q->slice_ns;
-        q->bells.forever = until_ns == INT64_MAX && q->peer_slots == 1 && q->slice_ns == SLICE_NS;
+        const int64_t start_ns = os_now(), slice_ns = start_ns + SLICE_NS;
+        q->bells.forever = until_ns == INT64_MAX && q->peer_slots == 1;
         result = q->bells.notifier->wait(&q->bells, slice_ns < until_ns ? slice_ns : until_ns);
         if (result != 0 && errno != EINTR) result = shmq_damaged(q);
         if (!q->bells.notifier->polls) adapt(q, os_now() - start_ns < WAKE_UP_NS);
@@ -116,7 +126,7 @@ static int sleep_once(struct shmq *q, uint64_t need, int64_t until_ns) {
 
 int doorbell_arm(struct shmq *q, uint64_t need) {
     if (lie_down(q, need) != 0) return -1;
-    if (!available(q, need) && life_of_peer(q) == 0 && q->slice_ns == SLICE_NS) return 0;
+    if (!available(q, need) && life_of_peer(q) == 0) return 0;
     get_up(q);
     return 1;
 }

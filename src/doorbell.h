@@ -4,7 +4,7 @@
  *     consumer, ring empty                          producer, after publishing
  *     0 reset the doorbell                          1 tail = new              (release)
  *     1 ticket = odd                  (release)     2 barrier
- *     2 barrier, watch                              3 t = consumer's ticket   (acquire)
+ *     2 barrier (for both), watch                   3 t = consumer's ticket   (acquire)
  *     3 look at tail again; data? 5                 4 t odd, new, tail has passed want? ring
  *     4 wait, a slice at most
  *     5 ticket = even
@@ -41,9 +41,10 @@ int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms);
  * the notifier that the peer has gone. -1: EBADMSG. */
 int doorbell_arm(struct shmq *q, uint64_t need);
 
-/* For an end that streams: a barrier for each message is more than half of what a small one costs, so from here on
- * whoever goes to sleep makes it for both (D1), until we have to ring. */
+/* For an end that streams: a barrier for each message is half of what a small one costs, so from here on whoever goes to
+ * sleep makes it for both (after D1): until we have to ring, or leave. Not of a side with many. */
 void doorbell_lighten(struct shmq *q);
+void doorbell_darken(struct shmq *q);
 
 /* Step 4, when the peer holds an odd ticket. */
 int doorbell_answer(struct shmq *q, uint64_t ticket);

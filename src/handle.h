@@ -33,9 +33,8 @@ struct shmq {
 
     /* Touched around a sleep. */
     uint64_t ticket;
-    uint32_t looks;   /* before the next sleep: adapts */
-    bool lightens;    /* the system lets others make a barrier for us */
-    int64_t slice_ns; /* of the present sleep */
+    uint32_t looks; /* before the next sleep: adapts */
+    bool lightens;  /* the system lets others make a barrier for us */
     struct bells bells;
 
     /* Touched of many ends by one. */

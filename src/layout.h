@@ -49,7 +49,7 @@ struct header {
 struct end_page {
     /* 0x000: moves with every message. Bytes since creation */
     alignas(128) shared_u64 cursor; /* producer: tail, published; consumer: head, released */
-    /* 0x080: the doorbell's; written when this end goes to sleep, read after each message */
+    /* 0x080: the doorbell's; seldom written, and read after each message */
     alignas(128) shared_u64 ticket; /* odd: asleep or about to be */
     shared_u64 want;                /* the other end's cursor that is worth waking for */
     shared_u64 light;               /* not 0: this end rings without a barrier of its own */

@@ -5,11 +5,9 @@
 
 int lease_take(int fd, int byte, short type) {
     if (os_lock(fd, byte, 1, type) == 0) return 0;
-    if (errno == EAGAIN || errno == EACCES)
-        errno = EBUSY;
-    else if (errno == EINVAL || errno == ENOLCK || errno == EOPNOTSUPP)
-        errno = ENOTSUP; /* a file system without locks */
-    return -1;
+    if (errno == EAGAIN || errno == EACCES) return fail(EBUSY);
+    const bool no_locks = errno == EINVAL || errno == ENOLCK || errno == EOPNOTSUPP; /* this file system */
+    return no_locks ? fail(ENOTSUP) : -1;
 }
 
 int lease_take_until(int fd, int byte, short type, int64_t until_ns) {

@@ -175,7 +175,7 @@ static inline int os_futex_wake(const void *word, int sleepers) {
     return (int)syscall(SYS_futex, word, FUTEX_WAKE, sleepers, NULL, NULL, 0);
 }
 
-/* A barrier in all threads of all processes that have registered for it. ENOSYS, EPERM: not to be had. */
+/* A barrier in all threads of all processes that have registered for it. ENOSYS, EINVAL, EPERM: an old kernel, a sandbox. */
 static inline int os_membarrier(int command) { return (int)syscall(SYS_membarrier, command, 0, 0); }
 
 /* The rest. */

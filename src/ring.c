@@ -42,12 +42,8 @@ int ring_look_paced(struct ring *ring) {
     if (ring_look(ring) != 0) return -1;
     uint64_t gained = ring->peer - before;
     ring->streams = gained >= STREAM_BYTES;
-    if (gained == 0)
-        ring->pace = 0;
-    else if (gained < PACE_ENOUGH_BYTES && gained < ring->capacity / 4)
-        ring->pace = (2 * ring->pace + 1) & PACE_MAX;
-    else
-        ring->pace /= 2;
+    const bool little = gained < PACE_ENOUGH_BYTES && gained < ring->capacity / 4;
+    ring->pace = gained == 0 ? 0 : little ? (2 * ring->pace + 1) & PACE_MAX : ring->pace / 2;
     return 0;
 }
 

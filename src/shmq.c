@@ -65,6 +65,7 @@ int shmq_begin(struct shmq *q) {
 
 /* Gives back an end that failed to open, or is closed. */
 static int give_back(struct shmq *q, bool failed) {
+    doorbell_darken(q); /* the page is a successor's as soon as the lease is dropped */
     lease_drop(q->region.object, region_own_lease(&q->region), 1);
     /* Now, not before: who comes while the lease is held takes it for an end that is there, and would sleep on. */
     if (q->fault == 0 && !failed) (void)doorbell_announce(q); /* who cannot be rung finds out by a slice */

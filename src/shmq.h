@@ -183,7 +183,7 @@ int shmq_fd(shmq *q);
 /* Call it before each wait for shmq_fd's descriptor. 1: do not wait, the next call says something
  * now: a message is there (producer: room for one of max_message bytes), or the other end has
  * gone. 0: wait, the descriptor becomes readable when that changes; now and then also for nothing.
- * Never waits itself.
+ * Waits for nobody (for a millisecond where membarrier(2) is denied).
  * Once the other end has gone, the answer is 1 until somebody comes again, and the descriptor may
  * stay readable: take it out of the set. If somebody deletes the queue's FIFOs, or one of many ends
  * at the other side is killed between publishing and ringing, no ring arrives: a loop that must

@@ -40,11 +40,16 @@ static void pause_for(int64_t duration_ns) {
     part[self].pauses = false;
 }
 
+/* More than its side has room for: who finds it taken comes again. */
+static bool takes_turns(void) { return plot->ends[own_side()] > plot->queue.slots[own_side()]; }
+
 /* NULL: it cannot be rung by the other end, and that is right. */
 static shmq *open_end(void) {
     shmq *q;
     oracle_enter(UINT64_MAX);
-    const bool open = shmq_open(&q, "/q", own_side(), 0, NULL) == 0;
+    bool open;
+    while (!(open = shmq_open(&q, "/q", own_side(), 0, NULL) == 0) && errno == EBUSY && takes_turns())
+        os_yield();
     if (!open && plot->queue.strangers && errno == ENOTSUP) {
         oracle_leave();
         return NULL;

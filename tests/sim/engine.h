@@ -67,7 +67,7 @@ enum {
     QUIET = 0,
     EFFECT = 1,  /* it changes something: who takes it may die before it */
     WITNESS = 2, /* it sees who lives: others may die before it */
-    LOCAL = 4,   /* whatever others could do before it they can do after it as well: see engine.all_points */
+    LOCAL = 4,   /* whatever others could do before it they can do after it as well: see all_points */
     UNSEEN = 8   /* nobody may look at what it changes before a later step: who dies here dies there */
 };
 
@@ -103,9 +103,9 @@ struct engine {
     uint64_t objects; /* the sum of what all objects say of their own state */
     unsigned kills_left, quirks_left;
     unsigned steps;
-    /* The depth-first driver switches before a LOCAL step too. It need not: a store takes nothing from others, who
-     * may go on to read what was there before; of words that one actor alone stores to he himself reads one value
-     * only; and plain words that it matters for are a race. */
+    /* The depth-first driver switches before a LOCAL step too. It need not: of words that one actor alone stores to he
+     * himself reads one value only; and plain words that it matters for are a race. (A store to any other word is not
+     * LOCAL: others may read what was there before, but not after a membarrier.) */
     bool all_points;
     bool trace;
     bool failed;

@@ -131,6 +131,17 @@ static void w1_everywhere_r0(void) {
     result[1] = load(0, RELAXED);
 }
 
+static void r0_w1(void) {
+    result[0] = load(0, RELAXED);
+    store(1, 1, RELAXED);
+}
+static void w0_everywhere_r1(void) {
+    store(0, 1, RELAXED);
+    memory_fence_everywhere(HERE);
+    result[1] = load(1, RELAXED);
+}
+
+LITMUS(a_barrier_everywhere_may_come_before_a_store, {r0_w1, w0_everywhere_r1}, 2, "00 01 10 11")
 LITMUS(store_buffering_with_one_barrier_everywhere, {w0_r1, w1_everywhere_r0}, 2, "01 10 11")
 
 static void w0_w1(void) {

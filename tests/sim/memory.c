@@ -356,7 +356,7 @@ void memory_store(const void *word, uint64_t value, enum order order, const stru
     busy();
     if (value == 0 && is_constant(word)) return;
     struct location *location = find(word);
-    engine_point(place, EFFECT | LOCAL | (location->plain ? UNSEEN : 0));
+    engine_point(place, location->plain ? EFFECT | LOCAL | UNSEEN : EFFECT);
     if (location->plain) {
         write_plain(location, value, place);
         return;

@@ -11,7 +11,7 @@
  * was old when all slept and time had to pass.
  *
  * Left out: loads that return what is stored only later ("load buffering", which C11 allows between relaxed accesses).
- * seq_cst loads and stores: the core has none.
+ * seq_cst loads and stores: the core has none. A membarrier that reaches some earlier than others: it is one moment.
  *
  * Payload words are plain: a read that is not ordered after the latest write, or a write that is not ordered after all
  * reads and writes before it, ends the run as a data race. That also stands for load buffering on the ring: a reader

@@ -54,7 +54,7 @@ TEST_NOTIFIERS(who_streams_rings_lightly_until_it_has_to_ring) {
     pid_t child = check_spawn(take_one, (void *)(uintptr_t)name);
     await_asleep(name, SHMQ_CONSUMER);
     put_number(producer, 1);
-    CHECK_EQUAL(light(object, PAGE_PRODUCER), 0);
+    if (notifier_now->sleeps) CHECK_EQUAL(light(object, PAGE_PRODUCER), 0);
     check_join(child);
     CHECK(close(object) == 0);
     leave(producer);
@@ -112,7 +112,7 @@ struct meeting_place {
     check_gate light;
 };
 
-/* Sleeps in vain, while the producer rings lightly and nobody can make it a barrier. */
+/* Waits in vain, while the producer rings lightly and nobody can make it a barrier. */
 static void sleep_denied(void *argument) {
     struct meeting_place *place = argument;
     struct shmq_stat before, after;
@@ -124,11 +124,12 @@ static void sleep_denied(void *argument) {
     CHECK(shmq_stat(consumer, &before) == 0);
     CHECK_FAILS(shmq_recv(consumer, letter, sizeof letter, NAP_MS), ETIMEDOUT);
     CHECK(shmq_stat(consumer, &after) == 0);
-    CHECK(after.sleeps - before.sleeps >= 5); /* 1 or 2 if each lasted as long as it may */
+    CHECK(after.sleeps - before.sleeps <= 20); /* some nap for longer and longer */
+    CHECK(shmq_fd(consumer) < 0 || shmq_arm(consumer) == 0);
     leave(consumer);
 }
 
-TEST_NOTIFIERS(who_cannot_make_the_barrier_for_its_peer_sleeps_but_briefly) {
+TEST_NOTIFIERS(who_cannot_make_the_barrier_for_its_peer_sleeps_all_the_same) {
     struct meeting_place *place = check_shared(sizeof *place);
     if (!notifier_now->sleeps) return;
     place->name = name;
