@@ -359,9 +359,10 @@ def adopt(given):
     path = os.path.abspath(options.file)
     if not os.path.isfile(path):
         raise Failure(f"{options.file} is no file")
-    about = os.path.join(os.path.dirname(path), "about.json")
-    if options.target is None and os.path.exists(about):
-        options.target = findings.read_about(os.path.dirname(path))["target"]
+    folder = os.path.dirname(path)
+    is_finding = os.path.exists(os.path.join(folder, "about.json"))
+    if options.target is None and is_finding:
+        options.target = findings.read_about(folder)["target"]
     every = known_targets(options)
     if options.target not in every:
         raise Failure(f"of which target is it? Give --target: {', '.join(every)}")
@@ -370,6 +371,8 @@ def adopt(given):
         written = findings.adopt(options.tree, path, options.target, reason, options.name)
     except ValueError as error:
         raise Failure(error) from error
+    if is_finding:
+        findings.set_aside(folder)
     print(f"wrote {' and '.join(written)}\nto see it pass: bazel test //fuzz:{options.target}_asan; "
           "commit both with what mends it")
 

@@ -160,6 +160,26 @@ class Campaigns(Case):
         self.assertEqual((status, len(self.kept())), (1, 1), out)
         self.assertIn("(2 times)", out)
 
+    def test_a_finding_that_was_adopted_is_found_no_more_until_it_comes_back(self):
+        self.target("x")
+        self.plan("libfuzzer", b"abcBUG1")
+        run = ("--minutes", "0.05", "--jobs", "1", "--engine", "libfuzzer")
+        self.finish(self.fuzz(*run))
+        (about,) = self.kept().values()
+        os.makedirs(f"{self.directory}/tree/fuzz/regressions")
+        with open(f"{self.directory}/tree/fuzz/regressions/README.md", "w", encoding="ascii") as file:
+            file.write("# Regressions\n")
+        status, out, err = self.finish(self.start(
+            sys.executable, CAMPAIGN, "adopt", about["input"], "--reason", "It", "--tree", f"{self.directory}/tree",
+            "--programs", f"{self.directory}/programs"))
+        self.assertEqual((status, err), (0, ""), out)
+        self.plan("libfuzzer")
+        status, out, _ = self.finish(self.fuzz(*run))
+        self.assertEqual((status, self.kept()), (0, {}), out)
+        self.plan("libfuzzer", b"defBUG1")
+        status, out, _ = self.finish(self.fuzz(*run))
+        self.assertEqual((status, len(self.kept())), (1, 1), out)
+
     # --- whoever is killed ---
 
     def kill_and_resume(self, moment, what, whole_group, engine="libfuzzer", **environment):
