@@ -46,15 +46,17 @@ int round_trip(struct pair *pair, int who) {
     return 0;
 }
 
-/* Lets the other fall asleep. Busy, because this core must not be asleep itself when it sends. */
-static void outlast(int64_t ns) {
-    for (int64_t until = now_ns() + ns; now_ns() < until;)
+/* Lets the other fall asleep. Busy, because this core must not be asleep itself when it sends. The time is for a core
+ * that goes to sleep as well; a receiver that was kept from its core meanwhile needs longer. */
+static void outlast(const struct pair *pair, int who) {
+    for (int64_t until = now_ns() + ASLEEP_NS; now_ns() < until;)
         ;
+    if (!pair->peer->busy) pair_await_asleep(pair, who);
 }
 
 static int wake_other(struct pair *pair, int who, uint32_t i) {
     int64_t *sent_at = pair_column(pair, SENT_AT + (uint32_t)who);
-    outlast(ASLEEP_NS);
+    outlast(pair, 1 - who);
     sent_at[i] = now_ns();
     if (put(pair, who, i) != 0) return -1;
     pair_column(pair, SEND + (uint32_t)who)[i] = now_ns() - sent_at[i];

@@ -4,6 +4,7 @@
 #include "pair.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -27,6 +28,7 @@ struct board {
     enum outcome outcome;
     char complaint[160];
     int64_t probe_ns[2];
+    pid_t pids[2];
     _Atomic int64_t sleeps;
     _Alignas(128) _Atomic uint32_t turn; /* of the probes: it is process turn % 2's */
     _Alignas(128) int64_t samples[];
@@ -122,6 +124,20 @@ void pair_await(const _Atomic uint32_t *turn, uint32_t mine) {
         (void)lane_look(&looking);
 }
 
+void pair_await_asleep(const struct pair *pair, int who) {
+    char path[32], line[256];
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pair->board->pids[who]);
+    for (const char *state = NULL; state == NULL || state[2] != 'S';) {
+        const int file = open(path, O_RDONLY | O_CLOEXEC);
+        const ssize_t got = file < 0 ? 0 : read(file, line, sizeof line - 1);
+        if (file >= 0) (void)close(file);
+        if (got <= 0) return; /* it is gone, or there is no /proc */
+        line[got] = '\0';
+        state = strrchr(line, ')');
+        if (state == NULL) return;
+    }
+}
+
 /* The two move one word in turns. The best of several times, because somebody else may run meanwhile. */
 static void probe(struct board *board, int who, int when) {
     enum { TRIPS = 200, TIMES = 11, TURNS = 2 * TRIPS };
@@ -159,6 +175,7 @@ static int perform(struct pair *pair, int who, part *play) {
     struct board *board = pair->board;
     pair->message = calloc(1, pair->bytes);
     if (pair->message == NULL) return -1;
+    board->pids[who] = getpid();
     atomic_fetch_add(&board->opened, 1);
     while (atomic_load(&board->go) == 0)
         nap();

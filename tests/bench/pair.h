@@ -56,6 +56,9 @@ int64_t pair_probe(const struct pair *pair, int when);
 /* How often the two slept while they played. */
 int64_t pair_sleeps(const struct pair *pair);
 
+/* Until process `who` is asleep, as the kernel sees it. For ever, if it waits without sleeping. */
+void pair_await_asleep(const struct pair *pair, int who);
+
 /* Until it is our turn. */
 void pair_await(const _Atomic uint32_t *turn, uint32_t mine);
 
