@@ -63,9 +63,9 @@ except OSError:
     plan = []
 if plan == [b"broken"]:
     sys.exit("it does not begin")
+counts = os.open(os.environ["FUZZ_COUNTS"], os.O_WRONLY | os.O_CREAT, 0o600)  # never empty again, as a mapped file
 for number in range(1, 100000):
-    with open(os.environ["FUZZ_COUNTS"], "wb") as file:
-        file.write((1000 * number).to_bytes(8, "little") + (5000 * number).to_bytes(8, "little"))
+    os.pwrite(counts, (1000 * number).to_bytes(8, "little") + (5000 * number).to_bytes(8, "little"), 0)
     if engine == "libfuzzer":
         print("#%d\\tNEW    cov: %d ft: 9 corp: %d/9b lim: 4 exec/s: 0" % (number, 10 + number, number), flush=True)
     else:
