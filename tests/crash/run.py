@@ -1,211 +1,62 @@
 #!/usr/bin/env python3
-"""Runs the long forms of the programs in this folder, several at a time, and keeps what they count: what ci/crash runs
-once they are built.
+"""The long forms of the programs in this folder: what ci/crash runs once they are built. ../support/legs.py runs them."""
 
-A leg is one call of one program. What it prints goes to crash-results/LEG.log, what it counted to crash-results/LEG.json,
-from which ci/report takes it. A leg that has been run with these very sources is not run again, so an interrupted run
-goes on where it was.
-"""
-
-import argparse
-import collections
-import hashlib
-import json
 import os
 import re
-import shlex
-import signal
-import subprocess
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-from script import ROOT, Failure, git, origin, run
+import legs
+from legs import Leg
+from script import git, run
 
-FOLDER, RESULTS, PROGRAMS = "tests/crash", "crash-results", "bazel-bin/tests/crash"
+FOLDER = "tests/crash"
 NOTIFIERS = ("sem", "fifo", "lock", "named", "cond", "signal", "spin")
-LOOK_S = 0.2
 TOTAL = re.compile(r"^total: (.*)$", re.MULTILINE)
 CASE = re.compile(r"^ok\b", re.MULTILINE)
 REMARK = re.compile(r"^(cond: .*)$", re.MULTILINE)
-REPRODUCE = re.compile(r"^to reproduce: (.*)$", re.MULTILINE)
-
-Leg = collections.namedtuple("Leg", "name program arguments long")
 
 
 def all_legs():
     """In the order in which they are run: first what is most likely to find something."""
     kill, interleave = "kill/kill", "interleave/interleave"
     for notifier in NOTIFIERS:
-        yield Leg(f"kill-{notifier}", kill, ("--notifier", notifier), False)
-        yield Leg(f"interleave-{notifier}", interleave, ("--notifier", notifier, "--deaths", "0"), False)
+        yield Leg(f"kill-{notifier}", kill, ("--notifier", notifier))
+        yield Leg(f"interleave-{notifier}", interleave, ("--notifier", notifier, "--deaths", "0"))
         yield Leg(f"interleave-death-{notifier}", interleave,
-                  ("--notifier", notifier, "--processes", "2", "--preemptions", "1"), False)
-    yield Leg("hostile", "hostile/hostile", (), False)
+                  ("--notifier", notifier, "--processes", "2", "--preemptions", "1"))
+    yield Leg("hostile", "hostile/hostile", ())
     yield Leg("fail", "fail/fail_test", (), True)
     yield Leg("audit", "audit/double_fetch_test", (), True)
     for notifier in NOTIFIERS:
-        yield Leg(f"kill-many-{notifier}", kill, ("--notifier", notifier, "--many"), False)
-        yield Leg(f"kill-file-{notifier}", kill, ("--notifier", notifier, "--file"), False)
-    yield Leg("kill-pairs", kill, ("--notifier", "sem", "--pairs", "1"), False)
-    yield Leg("interleave-two", interleave, ("--notifier", "sem", "--processes", "2"), False)
-    yield Leg("interleave-three", interleave, ("--notifier", "sem", "--processes", "3", "--preemptions", "1"), False)
-    yield Leg("interleave-whole", interleave, ("--notifier", "sem"), False)
+        yield Leg(f"kill-many-{notifier}", kill, ("--notifier", notifier, "--many"))
+        yield Leg(f"kill-file-{notifier}", kill, ("--notifier", notifier, "--file"))
+    yield Leg("kill-pairs", kill, ("--notifier", "sem", "--pairs", "1"))
+    yield Leg("interleave-two", interleave, ("--notifier", "sem", "--processes", "2"))
+    yield Leg("interleave-three", interleave, ("--notifier", "sem", "--processes", "3", "--preemptions", "1"))
+    yield Leg("interleave-whole", interleave, ("--notifier", "sem"))
 
 
-def wanted(names):
-    legs = list(all_legs())
-    for name in names:
-        if not any(leg.name == name or leg.name.startswith(name + "-") for leg in legs):
-            raise Failure(f"there is no leg {name}: --list shows all")
-    return [leg for leg in legs if not names or any(leg.name == n or leg.name.startswith(n + "-") for n in names)]
-
-
-def command(leg, programs=PROGRAMS):
-    return ("SHMQ_LONG=1 " if leg.long else "") + shlex.join([os.path.join(programs, leg.program), *leg.arguments])
-
-
-# --- what is kept ----------------------------------------------------------------------------------------------------
-
-
-def sources(leg):
-    """The same for the same sources of this leg's program; None if they are not what is committed, or nothing is."""
+def parts(leg):
+    """The folder of its program, and what all programs here share."""
+    shared = git("ls-tree", "--name-only", "HEAD", FOLDER + "/").splitlines()
     own = os.path.join(FOLDER, os.path.dirname(leg.program))
-    try:
-        shared = git("ls-tree", "--name-only", "HEAD", FOLDER + "/").splitlines()
-        parts = ["src", "tests/support", own, *(path for path in shared if path.endswith((".c", ".h")))]
-        if git("status", "--porcelain", "--", *parts):
-            return None
-        names = git("rev-parse", *(f"HEAD:{part}" for part in parts)).encode()
-        return hashlib.sha256(names).hexdigest()[:12]
-    except Failure:
-        return None
+    return ["src", "tests/support", own, *(path for path in shared if path.endswith((".c", ".h")))]
 
 
-class Results:
-    """The files of all legs, in one directory."""
-
-    def __init__(self, directory, programs):
-        self.directory, self.programs = directory, programs
-        try:
-            os.makedirs(directory, exist_ok=True)
-        except OSError as error:
-            raise Failure(f"cannot write {directory}: {error.strerror}") from error
-
-    def path(self, leg, ending):
-        return os.path.join(self.directory, f"{leg.name}.{ending}")
-
-    def has(self, leg):
-        try:
-            with open(self.path(leg, "json"), encoding="utf-8") as file:
-                kept = json.load(file)
-        except (OSError, ValueError):
-            return False
-        return kept["status"] == 0 and kept["sources"] is not None and kept["sources"] == sources(leg)
-
-    def keep(self, leg, status, seconds):
-        """Reads what it has printed. Returns the figures in a line, and the command that reproduces what was wrong."""
-        with open(self.path(leg, "log"), encoding="utf-8", errors="replace") as file:
-            log = file.read()
-        figures = dict(word.split("=", 1) for text in TOTAL.findall(log)[-1:] for word in text.split() if "=" in word)
-        figures.pop("seconds", None)
-        if leg.long:
-            figures["cases"] = str(len(CASE.findall(log)))
-        remarks = REMARK.findall(log)
-        found = {
-            **origin(), "leg": leg.name, "command": command(leg), "sources": sources(leg), "status": status,
-            "seconds": round(seconds, 1), "figures": figures, "remarks": remarks,
-        }
-        with open(self.path(leg, "json") + ".new", "w", encoding="utf-8") as file:
-            json.dump(found, file, indent=1)
-        os.replace(self.path(leg, "json") + ".new", self.path(leg, "json"))
-        line = "; ".join([" ".join(f"{name}={value}" for name, value in figures.items()), *remarks])
-        return line, (REPRODUCE.findall(log) or [command(leg, self.programs)])[-1]
+def read(leg, log):
+    figures = dict(word.split("=", 1) for text in TOTAL.findall(log)[-1:] for word in text.split() if "=" in word)
+    figures.pop("seconds", None)
+    if leg.long:
+        figures["cases"] = str(len(CASE.findall(log)))
+    return figures, REMARK.findall(log)
 
 
-# --- running ---------------------------------------------------------------------------------------------------------
-
-
-class Running:
-    """A leg at work."""
-
-    def __init__(self, leg, results):
-        self.leg, self.begun = leg, time.monotonic()
-        program = os.path.join(ROOT, results.programs, leg.program)
-        try:
-            with open(results.path(leg, "log"), "w", encoding="utf-8") as log:
-                self.process = subprocess.Popen(
-                    [program, *leg.arguments], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                    env={**os.environ, "SHMQ_LONG": "1"} if leg.long else None,
-                    start_new_session=True)  # Ctrl-C is for us, who hand it on
-        except OSError as error:
-            raise Failure(f"{program}: {error.strerror}: ci/crash builds it") from error
-
-    def seconds(self):
-        return time.monotonic() - self.begun
-
-
-def redraw(text):
-    """The one line of a terminal."""
-    if sys.stderr.isatty():
-        columns = os.get_terminal_size(sys.stderr.fileno()).columns
-        print(f"\r\033[K{text[:columns - 1]}", end="", file=sys.stderr, flush=True)
-
-
-def run_legs(legs, jobs, results):
-    """Returns the commands that reproduce what went wrong."""
-    waiting, running, failed = collections.deque(legs), [], []
-    try:
-        while waiting or running:
-            while waiting and len(running) < jobs:
-                running.append(Running(waiting.popleft(), results))
-            time.sleep(LOOK_S)
-            done = len(legs) - len(waiting) - len(running)
-            redraw(f"{done} of {len(legs)} done; " + ", ".join(f"{one.leg.name} {one.seconds():.0f} s" for one in running))
-            for one in [one for one in running if one.process.poll() is not None]:
-                running.remove(one)
-                status = one.process.returncode
-                line, reproduce = results.keep(one.leg, status, one.seconds())
-                redraw("")
-                print(f"{one.leg.name}: {'ok' if status == 0 else 'FAILED'} {one.seconds():.0f} s: {line}", flush=True)
-                failed += [reproduce] if status != 0 else []
-    finally:
-        for one in running:
-            one.process.send_signal(signal.SIGINT)
-        for one in running:
-            one.process.wait()
-        redraw("")
-    return failed
-
-
-def main(arguments):
-    parser = argparse.ArgumentParser(prog="ci/crash", description=__doc__.split("\n\n", maxsplit=1)[0])
-    parser.add_argument("legs", nargs="*", metavar="LEG", help="these only, by name or the beginning of one: kill, "
-                        "kill-sem, interleave, hostile (default: all, which takes hours)")
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)), metavar="N",
-                        help="so many at a time (default: one a core)")
-    parser.add_argument("--fresh", action="store_true", help="run again what was run with these sources")
-    parser.add_argument("--list", action="store_true", help="show the commands, and run nothing")
-    parser.add_argument("--results", default=RESULTS, metavar="DIR", help=f"what is kept (default: {RESULTS})")
-    parser.add_argument("--programs", default=PROGRAMS, metavar="DIR", help=f"where they are built (default: {PROGRAMS})")
-    parser.add_argument("--parse", action="store_true", help=argparse.SUPPRESS)  # for ci/crash: look at the arguments
-    options = parser.parse_args(arguments)
-    if options.jobs < 1:
-        parser.error("--jobs: at least 1")
-    legs = wanted(options.legs)
-    if options.list:
-        for leg in legs:
-            print(f"{leg.name:24} {command(leg, options.programs)}")
-    if options.list or options.parse:
-        return
-    results = Results(os.path.join(ROOT, options.results), options.programs)
-    todo = [leg for leg in legs if options.fresh or not results.has(leg)]
-    print(f"{len(todo)} of {len(legs)} legs to run" + ("" if len(todo) == len(legs) else ": the others have been"), flush=True)
-    failed = run_legs(todo, options.jobs, results)
-    for reproduce in failed:
-        print(f"to reproduce: {reproduce}")
-    sys.exit(1 if failed else 0)
-
+FAMILY = legs.Family(
+    command="ci/crash", legs=all_legs, results="crash-results", programs="bazel-bin/tests/crash", parts=parts, read=read,
+    about="Runs the long forms of the programs in tests/crash, several at a time, and keeps what they count.",
+    examples="these only, by name or the beginning of one: kill, kill-sem, interleave, hostile (default: all, which "
+             "takes hours)")
 
 if __name__ == "__main__":
-    run("ci/crash", main)
+    run(FAMILY.command, lambda arguments: legs.main(FAMILY, arguments))
