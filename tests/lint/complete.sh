@@ -9,7 +9,7 @@ tree=$(dirname "$(readlink -f README.md)")
 lintable() {
     cd "$1"
     find -L . \( -name 'bazel-*' -o -name .git -o -path ./bench-results -o -path ./crash-results \
-        -o -path ./fuzz-results -o -path ./stress-results \) -prune -o -type f -print | sed 's|^\./||' |
+        -o -path ./fuzz-results -o -path ./sim-results -o -path ./stress-results \) -prune -o -type f -print | sed 's|^\./||' |
         while IFS= read -r file; do
             case $file in
                 *.c | *.h | *.cc | *.sh) printf '%s\n' "$file" ;;

@@ -2,7 +2,8 @@
 """Writes "How it is tested": what is promised, which tests prove it, and what their last run counted.
 
 ci/report runs this after `bazel test //...`. The promises are README.md's, the counts those of Bazel's logs (a result
-that is still valid is not made again), and of what ci/stress and ci/crash left in stress-results/ and crash-results/.
+that is still valid is not made again), and of what ci/stress, ci/crash and ci/sim --deeper left in
+stress-results/, crash-results/ and sim-results/.
 """
 
 import argparse
@@ -39,7 +40,7 @@ LONG_FORMS = {
     "//tests/crash/hostile": "`ci/crash hostile`",
     "//tests/crash/interleave": "`ci/crash interleave`",
     "//tests/crash/kill": "`ci/crash kill`",
-    "//tests/sim": "`ci/sim`, `ci/sim --weaken`",
+    "//tests/sim": "`ci/sim`, `ci/sim --deeper`, `ci/sim --weaken`",
     "//tests/bench": "`ci/bench`, `ci/scoreboard`",
     "//fuzz": "`ci/fuzz --minutes N`; `bazel test //fuzz:canaries`",
 }
@@ -215,6 +216,23 @@ def crash_table():
         yield f"| `{leg['command']}` | {leg['commit']} | {leg['seconds'] / 60:.1f} | {', '.join(figures)}{failed} |"
 
 
+def sim_deeper_table():
+    paths = sorted(glob.glob(os.path.join(ROOT, "sim-results", "*.json")))
+    if not paths:
+        yield "Nothing was left by `ci/sim --deeper` when this page was made."
+        return
+    yield "One step deeper, by `ci/sim --deeper`:"
+    yield ""
+    yield "| Command | Commit | Minutes | Executions | States | Bound |"
+    yield "| --- | --- | ---: | ---: | ---: | ---: |"
+    for path in paths:
+        with open(path, encoding="utf-8") as file:
+            leg = json.load(file)
+        figures = " | ".join(f"{int(leg['figures'].get(name, 0)):,}" for name in ("executions", "states", "bound"))
+        failed = "" if leg["status"] == 0 else " **failed**"
+        yield f"| `{leg['command']}` | {leg['commit']} | {leg['seconds'] / 60:.1f} | {figures}{failed} |"
+
+
 def log_of(label):
     path = os.path.join(ROOT, "bazel-testlogs", label.removeprefix("//").replace(":", "/"), "test.log")
     with open(path, encoding="utf-8", errors="replace") as log:
@@ -235,6 +253,9 @@ def sim_table():
         yield f"| `{plot}` | {int(executions):,} | {'none' if is_all else bound} | {int(speeds.get(plot, 0)):,} |"
     yield ""
     yield "The bound is of preemptions and old values read, together, in one run; `ci/sim --list` tells of the plots."
+    yield ""
+    yield from sim_deeper_table()
+    yield ""
     caught = re.findall(r"^(\d+ of \d+ caught), (\d+) need not be", log_of("//tests/sim:weaken_test"), re.MULTILINE)
     if caught:
         yield (

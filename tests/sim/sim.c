@@ -12,6 +12,7 @@ struct wish {
     enum driver_kind kind;
     const char *replay;
     long bound, kills, quirks, messages;
+    bool deeper; /* the bound is to be added to the plot's */
     bool uncut;
     double seconds;
     uint64_t seed;
@@ -49,7 +50,7 @@ static int tell_failure(const struct plot *plot, struct driver *driver, const st
 
 static int explore(const struct plot *plot, const struct script *script, const struct wish *wish) {
     struct driver driver = {.kind = DRIVE_EXHAUSTIVE, .bound = plot->bound, .uncut = wish->uncut};
-    if (wish->bound >= 0) driver.bound = (unsigned)wish->bound;
+    if (wish->bound >= 0) driver.bound = (unsigned)wish->bound + (wish->deeper ? plot->bound : 0);
     const double begin = cpu_seconds();
     uint64_t executions = 0, steps = 0;
     bool whole = true;
@@ -104,7 +105,8 @@ static int play(const struct plot *wanted, const struct wish *wish) {
     if (wish->quirks >= 0) plot.quirks = (unsigned)wish->quirks;
     if (wish->messages >= 0) plot.messages = (unsigned)wish->messages;
     if (plot.messages > MESSAGES_MOST) return (void)fprintf(stderr, "sim: at most %d messages\n", MESSAGES_MOST), 2;
-    if (wish->bound > BOUND_MOST) return (void)fprintf(stderr, "sim: the bound is at most %d\n", BOUND_MOST), 2;
+    if (wish->bound + (wish->deeper ? (long)plot.bound : 0) > BOUND_MOST)
+        return (void)fprintf(stderr, "sim: the bound is at most %d\n", BOUND_MOST), 2;
     const struct script *script = plot_script(&plot);
     if (wish->replay != NULL) return replay(script, wish);
     return wish->kind == DRIVE_RANDOM ? roam(&plot, script, wish) : explore(&plot, script, wish);
@@ -146,13 +148,16 @@ int main(int argc, char **argv) {
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    struct wish wish = {DRIVE_EXHAUSTIVE, NULL, -1, -1, -1, -1, false, 0, mix((uint64_t)time(NULL))};
+    struct wish wish = {DRIVE_EXHAUSTIVE, NULL, -1, -1, -1, -1, false, false, 0, mix((uint64_t)time(NULL))};
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         switch (option) {
         case 'x': wish.kind = DRIVE_EXHAUSTIVE; break;
         case 'r': wish.kind = DRIVE_RANDOM; break;
         case 'a': wish.replay = optarg; break;
-        case 'b': wish.bound = number_of(optarg); break;
+        case 'b':
+            wish.deeper = optarg[0] == '+';
+            wish.bound = number_of(optarg + wish.deeper);
+            break;
         case 'k': wish.kills = number_of(optarg); break;
         case 'q': wish.quirks = number_of(optarg); break;
         case 'u': wish.uncut = true; break;
