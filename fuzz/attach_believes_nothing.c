@@ -47,7 +47,7 @@ static void sound_header(void) {
         .instance = 0x1234567,
         .notify = notify,
         .flags = flags,
-        .fingerprint = notifier->fingerprint == NULL ? 0 : notifier->fingerprint(),
+        .fingerprint = notify_fingerprint(notifier->keeps),
     };
 }
 

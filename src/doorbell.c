@@ -80,8 +80,8 @@ static int spin(struct shmq *q, uint64_t need) {
 static int ask_for_peer(struct shmq *q, uint64_t need) {
     int gone = life_of_peer(q);
     if (gone == 0) return 0;
-    if (look(q) != 0) /* its last words, published before it went */
-        return -1;
+    /* Its last words, published before it went. */
+    if (look(q) != 0) return -1;
     if (available(q, need)) return 0;
     life_report(q, gone);
     return fail(gone);

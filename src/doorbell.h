@@ -41,8 +41,8 @@ int doorbell_wait(struct shmq *q, uint64_t need, int timeout_ms);
  * the notifier that the peer has gone. -1: EBADMSG. */
 int doorbell_arm(struct shmq *q, uint64_t need);
 
-/* For an end that streams: a barrier for each message is half of what a small one costs, so from here on whoever goes to
- * sleep makes it for both (after D1): until we have to ring, or leave. Not of a side with many. */
+/* For an end that streams: a barrier for each message is a good part of what a small one costs, so from here on whoever
+ * goes to sleep makes it for both (after D1): until we have to ring, or leave. Not of a side with many. */
 void doorbell_lighten(struct shmq *q);
 void doorbell_darken(struct shmq *q);
 
@@ -50,7 +50,7 @@ void doorbell_darken(struct shmq *q);
 int doorbell_answer(struct shmq *q, uint64_t ticket);
 
 /* Steps 2 to 4, after step 1: ring_advance or ring_publish. */
-static inline int doorbell_ring(struct shmq *q) {
+FAST int doorbell_ring(struct shmq *q) {
     /* D2: step 2, pairs with D1, the sleeper's. Between our cursor and the load of its ticket;
      * without it the processor may load the ticket first, see nobody asleep, and the sleeper may
      * have missed the cursor: a lost wake-up. */

@@ -93,6 +93,7 @@ void notify_nap(struct bells *bells, int64_t until_ns) {
 }
 
 uint64_t notify_fingerprint(size_t type_bytes) {
+    if (type_bytes == 0) return 0;
     uint64_t hash = 0xcbf29ce484222325u ^ type_bytes; /* FNV-1a */
     for (const char *at = os_libc_version(); *at != '\0'; at++)
         hash = (hash ^ (unsigned char)*at) * 0x100000001b3u;

@@ -36,12 +36,11 @@ struct notifier {
     const char *name;
     bool polls;    /* waiting does not sleep: many looks at the ring between two waits */
     bool pollable; /* fd[MINE] becomes readable when rung: for event loops */
+    size_t keeps;  /* bytes of libc's types that it has in shared memory: see notify_fingerprint */
 
     /* These may be NULL: nothing to do. */
     /* Can this process use it at all? -1: ENOTSUP. */
     int (*check)(void);
-    /* Of the libc types that it keeps in shared memory: builds that differ refuse each other. */
-    uint64_t (*fingerprint)(void);
     /* At creation, before anybody can see the queue. -1 with errno. */
     int (*format)(struct meeting *meeting);
     /* Under the life-cycle lease: opens, or makes, what it needs. -1 with errno (ENOTSUP: this
@@ -69,6 +68,10 @@ extern const struct notifier shmq_notify_sem, shmq_notify_named, shmq_notify_con
 
 /* By enum shmq_notify; NULL for other values. */
 const struct notifier *notifier_of(uint32_t kind);
+
+/* Of this libc and the bytes of its types that are kept in shared memory: builds that differ refuse each other. 0: of
+ * none. */
+uint64_t notify_fingerprint(size_t type_bytes);
 
 /* Open and close for every notifier. */
 int bells_open(struct bells *bells);
@@ -109,6 +112,3 @@ int notify_introduce(struct bells *bells);
 
 /* A nap for those that can but look again: longer each time until nap_ns is set back to 0. */
 void notify_nap(struct bells *bells, int64_t until_ns);
-
-/* Of a libc type of so many bytes. */
-uint64_t notify_fingerprint(size_t type_bytes);

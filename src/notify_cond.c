@@ -12,7 +12,7 @@
 #include "notify.h"
 #include "shared.h"
 
-/* What the meeting page holds. libc's types: see fingerprint. */
+/* What the meeting page holds. libc's types: see notify_fingerprint. */
 struct doorbell {
     pthread_cond_t cond;
     shared_u64 rung; /* relaxed: under the mutex */
@@ -25,8 +25,6 @@ struct meeting_cond {
 _Static_assert(sizeof(struct meeting_cond) <= 4096, "fits in the smallest page");
 
 static struct meeting_cond *place(struct meeting *meeting) { return (void *)meeting; }
-
-static uint64_t cond_fingerprint(void) { return notify_fingerprint(sizeof(struct meeting_cond)); }
 
 static int cond_format(struct meeting *meeting) {
     struct meeting_cond *at = place(meeting);
@@ -81,7 +79,7 @@ static int cond_ring(struct bells *bells) {
 
 const struct notifier shmq_notify_cond = {
     .name = "cond",
-    .fingerprint = cond_fingerprint,
+    .keeps = sizeof(struct meeting_cond),
     .format = cond_format,
     .open = cond_open,
     .reset = cond_reset,

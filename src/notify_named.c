@@ -15,8 +15,6 @@
 #define DIRECTORY "/dev/shm/"
 static const char PREFIX[] = DIRECTORY "sem.shmq.";
 
-static uint64_t named_fingerprint(void) { return notify_fingerprint(sizeof(sem_t)); }
-
 /* Makes a semaphore without a name, gives it the queue's rights, and then the name. */
 static int make(const struct bells *bells, const char *name) {
     sem_t image;
@@ -73,7 +71,7 @@ static int named_ring(struct bells *bells) {
 
 const struct notifier shmq_notify_named = {
     .name = "named",
-    .fingerprint = named_fingerprint,
+    .keeps = sizeof(sem_t),
     .open = named_open,
     .close = named_close,
     .remove = named_remove,

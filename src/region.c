@@ -48,11 +48,6 @@ static int resolve(struct region *region, const char *path) {
 
 /* ---- The header ---------------------------------------------------------------------------- */
 
-/* Of libc, if this notifier keeps something of it in shared memory. */
-static uint64_t fingerprint_of(const struct notifier *notifier) {
-    return notifier->fingerprint == NULL ? 0 : notifier->fingerprint();
-}
-
 static bool header_is_sound(const struct header *header, uint64_t object_size) {
     const struct notifier *notifier = notifier_of(header->notify);
     return header->magic == SHMQ_MAGIC && header->abi == SHMQ_ABI && header->page_size == os_page_size() &&
@@ -61,7 +56,8 @@ static bool header_is_sound(const struct header *header, uint64_t object_size) {
            object_size == PAGE_RING * (uint64_t)header->page_size + header->capacity && header->max_message > 0 &&
            header->max_message <= header->capacity - region_record_header(header) &&
            header->max_message <= UINT32_MAX && (uint32_t)header->instance != 0 &&
-           (header->flags & ~FLAGS_KNOWN) == 0 && notifier != NULL && header->fingerprint == fingerprint_of(notifier);
+           (header->flags & ~FLAGS_KNOWN) == 0 && notifier != NULL &&
+           header->fingerprint == notify_fingerprint(notifier->keeps);
 }
 
 /* Whether this build and this process can serve such a queue. */
@@ -90,7 +86,7 @@ static int plan(struct header *header, const struct shmq_attr *attr) {
         .max_message = attr->max_message == 0 ? quarter : attr->max_message,
         .notify = attr->notify,
         .flags = attr->flags,
-        .fingerprint = fingerprint_of(notifier),
+        .fingerprint = notify_fingerprint(notifier->keeps),
     };
     while ((uint32_t)header->instance == 0)
         if (os_random(&header->instance, sizeof header->instance) != 0 && errno != EINTR) return -1;
@@ -132,13 +128,13 @@ static int map(struct region *region) {
     region->end[SHMQ_CONSUMER] = (struct end_page *)(void *)(base + PAGE_CONSUMER * page);
     region->meeting = (struct meeting *)(void *)(base + PAGE_MEETING * page);
     region->ring = base + ring;
-    return os_map(base + page, ring - page, both, region->object, page) != 0 ||
-                   os_map(base + peer, page, PROT_READ, region->object, peer) != 0 ||
-                   os_map(base + ring, capacity, produces ? both : PROT_READ, region->object, ring) != 0 ||
-                   os_map(base + ring + capacity, capacity, produces ? both : PROT_READ, region->object, ring) != 0 ||
-                   os_advise(base, bytes, MADV_DONTFORK) != 0 || os_advise(base, bytes, MADV_DONTDUMP) != 0
-               ? -1
-               : 0;
+    const bool failed =
+        os_map(base + page, ring - page, both, region->object, page) != 0 ||
+        os_map(base + peer, page, PROT_READ, region->object, peer) != 0 ||
+        os_map(base + ring, capacity, produces ? both : PROT_READ, region->object, ring) != 0 ||
+        os_map(base + ring + capacity, capacity, produces ? both : PROT_READ, region->object, ring) != 0 ||
+        os_advise(base, bytes, MADV_DONTFORK) != 0 || os_advise(base, bytes, MADV_DONTDUMP) != 0;
+    return failed ? -1 : 0;
 }
 
 /* Gives back all of an object: leases, mapping, descriptor. */
@@ -231,21 +227,15 @@ static int find(struct region *region, mode_t mode) {
     return map(region) == 0 ? take_role(region) : -1;
 }
 
-/* What shmq_open asks. */
-struct wish {
-    int oflag;
-    const struct shmq_attr *attr;
-};
-
 /* One try at it. ESTALE: someone else was faster, start over. */
-static int open_once(struct region *region, const struct wish *wish) {
-    const bool exclusive = (wish->oflag & O_EXCL) != 0;
+static int open_once(struct region *region, int oflag, const struct shmq_attr *attr) {
+    const bool exclusive = (oflag & O_EXCL) != 0;
     struct stat status;
-    if (!exclusive && find(region, wish->attr->mode) == 0) return 0;
-    if (!exclusive && (errno != ENOENT || (wish->oflag & O_CREAT) == 0)) return -1;
+    if (!exclusive && find(region, attr->mode) == 0) return 0;
+    if (!exclusive && (errno != ENOENT || (oflag & O_CREAT) == 0)) return -1;
     /* Only linkat decides; but why build a large queue in vain? */
     if (exclusive && os_stat_name(region->directory, region->name, &status) == 0) return fail(EEXIST);
-    if (create(region, wish->attr) == 0) return 0;
+    if (create(region, attr) == 0) return 0;
     return errno == EEXIST && !exclusive ? fail(ESTALE) : -1;
 }
 
@@ -334,19 +324,20 @@ int region_retire(struct region *region, bool failed) {
 
 static int unlink_once(struct region *region) {
     struct stat status;
-    if (open_existing(region, ANY_OWNER, &status) != 0) /* the directory's rights decide */
-        return -1;
+    /* The directory's rights decide. */
+    if (open_existing(region, ANY_OWNER, &status) != 0) return -1;
     if (remove_name(region, UNLINKED) == 0) return 0;
     return errno == ENOENT ? fail(ESTALE) : -1;
 }
 
 /* ---- By name --------------------------------------------------------------------------------- */
 
-/* Opens, or without a wish unlinks: tries until it succeeds or is not worth while any more; waits for the life-cycle lease so long. */
-static int persist(struct region *region, const char *path, const struct wish *wish) {
+/* Opens, or without `attr` unlinks: tries until it succeeds or is not worth while any more; waits for the life-cycle lease
+ * so long. */
+static int persist(struct region *region, const char *path, int oflag, const struct shmq_attr *attr) {
     if (resolve(region, path) != 0) return -1;
     int tries = 0;
-    while ((wish != NULL ? open_once(region, wish) : unlink_once(region)) != 0)
+    while ((attr != NULL ? open_once(region, oflag, attr) : unlink_once(region)) != 0)
         if (!start_over(region, ++tries)) return -1;
     return 0;
 }
@@ -355,14 +346,14 @@ int64_t region_deadline(void) { return os_now() + LIFE_CYCLE_PATIENCE_MS * OS_MS
 
 int region_open(struct region *region, const char *path, int oflag, const struct shmq_attr *attr) {
     if ((oflag & ~(O_CREAT | O_EXCL)) != 0 || oflag == O_EXCL || !mode_is_valid(attr->mode)) return fail(EINVAL);
-    int result = persist(region, path, &(struct wish){oflag, attr});
+    int result = persist(region, path, oflag, attr);
     if (result != 0) region_close(region);
     return result == 0 ? 0 : region_fail();
 }
 
 int region_unlink(const char *path, int64_t until_ns) {
     struct region region = {.directory = -1, .object = -1, .until_ns = until_ns};
-    int result = persist(&region, path, NULL);
+    int result = persist(&region, path, 0, NULL);
     region_close(&region);
     return result == 0 ? 0 : region_fail();
 }

@@ -47,16 +47,7 @@ int ring_look_paced(struct ring *ring) {
     return 0;
 }
 
-/* Where a checksum stands; relaxed accesses, ordered as the payload's. */
-static shared_u64 *seal_of(const struct ring *ring) { return (shared_u64 *)ring_at(ring) + 1; }
-
 /* The position is part of it, so that no older payload passes for this one. */
-static uint64_t seed_of(const struct ring *ring) { return ring->own ^ (uint64_t)ring->salt << 32; }
-
-void ring_seal(const struct ring *ring, const void *payload, size_t length) {
-    shared_store(seal_of(ring), checksum(payload, length, seed_of(ring)));
-}
-
-bool ring_matches_seal(const struct ring *ring, const void *payload, size_t length) {
-    return shared_load(seal_of(ring)) == checksum(payload, length, seed_of(ring));
+uint64_t ring_checksum(const struct ring *ring, const void *payload, size_t length) {
+    return checksum(payload, length, ring->own ^ (uint64_t)ring->salt << 32);
 }

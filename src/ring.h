@@ -20,8 +20,6 @@
 
 #include "shared.h"
 
-enum { PREFETCH_BYTES = 1024 }; /* ahead of the record that is read */
-
 /* Whoever makes one sets all but the pace, the cursors from memory, and calls ring_catch_up before the
  * first use. */
 struct ring {
@@ -50,9 +48,8 @@ int ring_look(struct ring *ring);
  * paid. */
 int ring_look_paced(struct ring *ring);
 
-/* With checksums: stores that of a payload; compares that of a payload, at ring_payload() or copied from there. */
-void ring_seal(const struct ring *ring, const void *payload, size_t length);
-bool ring_matches_seal(const struct ring *ring, const void *payload, size_t length);
+/* With checksums: that of a payload in this place. */
+uint64_t ring_checksum(const struct ring *ring, const void *payload, size_t length);
 
 static inline uint64_t ring_available(const struct ring *ring) { return ring->peer + ring->slack - ring->own; }
 
@@ -76,14 +73,17 @@ static inline uint64_t ring_header(const struct ring *ring, size_t length) {
  * the record makes no sense. */
 static inline const void *ring_read(const struct ring *ring, size_t *length) {
     const uint64_t header = shared_load(ring_at(ring)); /* relaxed: ordered by R2 */
-    shared_prefetch((const unsigned char *)ring_at(ring) + PREFETCH_BYTES);
     *length = (uint32_t)header;
     if (header != ring_header(ring, *length) || *length > ring->max_message) return NULL;
     return ring_record_bytes(ring, *length) <= ring_available(ring) ? ring_payload(ring) : NULL;
 }
 
+/* Where a checksum stands; relaxed accesses, ordered as the payload's. */
+static inline shared_u64 *ring_seal(const struct ring *ring) { return (shared_u64 *)ring_at(ring) + 1; }
+
+/* `payload` stands at ring_payload(), or was copied from there. */
 static inline bool ring_is_intact(const struct ring *ring, const void *payload, size_t length) {
-    return ring->before != RECORD_CHECKED || ring_matches_seal(ring, payload, length);
+    return ring->before != RECORD_CHECKED || shared_load(ring_seal(ring)) == ring_checksum(ring, payload, length);
 }
 
 /* Gives `bytes` to the other end: the producer publishes a record, the consumer releases one. */
@@ -99,7 +99,7 @@ static inline void ring_advance(struct ring *ring, uint64_t bytes) {
 /* Producer, with room for it: publishes what stands at ring_payload(). `payload` is that, or better what was copied
  * there: a checksum of it also notices what is damaged before it is taken. */
 static inline void ring_publish(struct ring *ring, const void *payload, size_t length) {
-    if (ring->before == RECORD_CHECKED) ring_seal(ring, payload, length);
+    if (ring->before == RECORD_CHECKED) shared_store(ring_seal(ring), ring_checksum(ring, payload, length));
     shared_store(ring_at(ring), ring_header(ring, length)); /* relaxed: nobody looks before R1 */
     ring_advance(ring, ring_record_bytes(ring, length));
 }

@@ -118,9 +118,7 @@ static __attribute__((noinline)) int leave_slowly(struct shmq *q, int result) {
 
 /* The end of every operation that holds nothing any more: lets others of a side with many ends work
  * on the queue; see enter. Hands on the result. */
-static inline int leave(struct shmq *q, int result) {
-    return q->locked || q->fault != 0 ? leave_slowly(q, result) : result;
-}
+FAST int leave(struct shmq *q, int result) { return q->locked || q->fault != 0 ? leave_slowly(q, result) : result; }
 
 int shmq_close(shmq *q) {
     if (q == NULL || q->fault == EINVAL) return fail(EINVAL);
@@ -146,13 +144,13 @@ int shmq_unlink(const char *name) {
 /* ---- Messages ------------------------------------------------------------------------------ */
 
 /* What every call on a handle checks first. */
-static inline int check_open(const struct shmq *q) {
+FAST int check_open(const struct shmq *q) {
     if (q == NULL) return fail(EINVAL);
     return q->fault == 0 ? 0 : fail(q->fault);
 }
 
 /* The same for a call that one end alone may make. */
-static inline int check(const struct shmq *q, enum shmq_end end, int timeout_ms) {
+FAST int check(const struct shmq *q, enum shmq_end end, int timeout_ms) {
     if (q == NULL || q->end != end || timeout_ms < -1) return fail(EINVAL);
     return check_open(q);
 }
@@ -175,30 +173,30 @@ static __attribute__((noinline)) int await_slowly(struct shmq *q, uint64_t need,
 }
 
 /* Until `need` bytes are available. */
-static inline int await(struct shmq *q, uint64_t need, int timeout_ms) {
+FAST int await(struct shmq *q, uint64_t need, int timeout_ms) {
     return __builtin_expect(ring_available(&q->ring) >= need && !q->many, 1) ? 0 : await_slowly(q, need, timeout_ms);
 }
 
 /* After the cursor has moved: counts the message and tells the other end. */
-static inline int moved(struct shmq *q) {
+FAST int moved(struct shmq *q) {
     shared_count(&q->own->messages);
     return leave(q, doorbell_ring(q));
 }
 
-static inline int await_space(struct shmq *q, size_t length, int timeout_ms) {
+FAST int await_space(struct shmq *q, size_t length, int timeout_ms) {
     if (length > q->ring.max_message) return leave(q, fail(EMSGSIZE));
     return await(q, ring_record_bytes(&q->ring, length), timeout_ms);
 }
 
 /* The next message, or the one that is held. Its length is read once, here. */
-static inline const void *await_message(struct shmq *q, size_t *length, int timeout_ms) {
+FAST const void *await_message(struct shmq *q, size_t *length, int timeout_ms) {
     if (q->held != 0) return *length = q->held_length, ring_payload(&q->ring);
     if (await(q, RECORD_ALIGN, timeout_ms) != 0) return NULL;
     const void *message = ring_read(&q->ring, length);
     return message != NULL ? message : ((void)leave(q, shmq_damaged(q)), NULL);
 }
 
-static inline int release(struct shmq *q, uint64_t bytes) {
+FAST int release(struct shmq *q, uint64_t bytes) {
     ring_advance(&q->ring, bytes);
     q->held = 0;
     return moved(q);
@@ -206,7 +204,7 @@ static inline int release(struct shmq *q, uint64_t bytes) {
 
 int shmq_send(shmq *q, const void *message, size_t length, int timeout_ms) {
     if (check(q, SHMQ_PRODUCER, timeout_ms) != 0) return -1;
-    if (message == NULL && length > 0) return fail(EINVAL);
+    if (__builtin_expect(message == NULL, 0) && length > 0) return fail(EINVAL);
     if (q->held != 0) return fail(EBUSY);
     if (await_space(q, length, timeout_ms) != 0) return -1;
     shared_copy_in(ring_payload(&q->ring), message, length);
@@ -216,7 +214,7 @@ int shmq_send(shmq *q, const void *message, size_t length, int timeout_ms) {
 
 ssize_t shmq_recv(shmq *q, void *buffer, size_t size, int timeout_ms) {
     if (check(q, SHMQ_CONSUMER, timeout_ms) != 0) return -1;
-    if (buffer == NULL && size > 0) return fail(EINVAL);
+    if (__builtin_expect(buffer == NULL, 0) && size > 0) return fail(EINVAL);
     size_t length;
     const void *message = await_message(q, &length, timeout_ms);
     if (message == NULL) return -1;

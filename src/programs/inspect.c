@@ -95,7 +95,7 @@ static enum header_fault judge(const struct inspection *found) {
     if (header->page_size != (uint64_t)sysconf(_SC_PAGESIZE)) return OTHER_PAGES;
     if (!header_is_possible(header)) return HEADER_DAMAGED;
     if (size != header->object_size) return size < header->object_size ? TOO_SHORT : TOO_LONG;
-    if (header->fingerprint != (notifier->fingerprint == NULL ? 0 : notifier->fingerprint())) return OTHER_LIBC;
+    if (header->fingerprint != notify_fingerprint(notifier->keeps)) return OTHER_LIBC;
     return CHECKSUM_BUILT == 0 && (header->flags & SHMQ_CHECKSUM) != 0 ? NO_CHECKSUMS : HEADER_FINE;
 }
 

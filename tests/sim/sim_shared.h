@@ -20,7 +20,6 @@
 #define shared_count(word)                   ((void)(word))
 #define shared_copy_in(ring, from, bytes)    memory_copy_in((ring), (from), (bytes), HERE)
 #define shared_copy_out(to, ring, bytes)     memory_copy_out((to), (ring), (bytes), HERE)
-#define shared_prefetch(ring)                ((void)(ring))
 #define shared_pause()                       memory_pause()
 
 /* Weaker ones are planted here, to see that they are caught. */

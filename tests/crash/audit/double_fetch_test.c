@@ -44,7 +44,7 @@ static const struct reason {
     {"ring_catch_up", "own cursor", AGAIN, "what was there when the handle was made is only what must not move back"},
     {"ring_catch_up", "peer's cursor", AGAIN, "so here"},
     {"ring_read", "ring", AGAIN, "a recv that gave the message back has forgotten its length"},
-    {"ring_matches_seal", "ring", AGAIN, "each call compares anew, with what it hands out"},
+    {"ring_is_intact", "ring", AGAIN, "each call compares anew, with what it hands out"},
     {"shmq_recv", "ring", AGAIN, "what peek showed is taken: copied, and the copy is compared"},
     {"shmq_commit", "ring", AROUND, "the checksum is made of what the caller has written there"},
     {"shmq_peek", "ring", AROUND, "the checksum is compared with what the caller is shown there"},
