@@ -73,10 +73,13 @@ class Bench:
     def peers(self):
         return self.run("--list")[1].split()
 
+    def path_of(self, job):
+        """A variant is another program, unless it is but an option."""
+        return self.path if job.variant in ("", plan.CHECKSUM) else f"{self.path}_{job.variant}"
+
     def measure(self, form, job):
         """What the C program prints of it, with the job."""
-        path = f"{self.path}_{plan.UNCHECKED}" if job.variant == plan.UNCHECKED else self.path
-        status, out, err = self.run(*plan.arguments(form, job), path=path)
+        status, out, err = self.run(*plan.arguments(form, job), path=self.path_of(job))
         try:
             return json.loads(out) | {"job": job}
         except ValueError:

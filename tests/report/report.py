@@ -41,7 +41,7 @@ LONG_FORMS = {
     "//tests/crash/interleave": "`ci/crash interleave`",
     "//tests/crash/kill": "`ci/crash kill`",
     "//tests/sim": "`ci/sim`, `ci/sim --deeper`, `ci/sim --weaken`",
-    "//tests/bench": "`ci/bench`, `ci/scoreboard`",
+    "//tests/bench": "`ci/bench`, `ci/scoreboard`, `ci/tried`",
     "//fuzz": "`ci/fuzz --minutes N`; `bazel test //fuzz:canaries`",
 }
 
