@@ -1,15 +1,17 @@
 /* limit: the tightest ring that can be written, to show what the others could still gain. It is for nobody's use.
  *
  * Nobody sleeps, nothing is checked, nobody's death is noticed. The ring is mapped twice, one behind the other, so
- * each message is one memcpy in and one out. The two cursors and what each end knows have cache lines of their own;
- * an end looks at the other's cursor only when it knows of no more, and moves its own for BATCH bytes at a time, or
- * when it has to wait, or by flush. */
+ * each message is copied once in and once out, as shmq does it. The two cursors and what each end knows have cache
+ * lines of their own; an end looks at the other's cursor only when it knows of no more, and moves its own for BATCH
+ * bytes at a time, or when it has to wait, or by flush. */
 #include "peer.h"
 
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include "shared.h"
 
 enum { LINE = 128, BATCH = 16384 };
 
@@ -90,7 +92,7 @@ static int limit_send(struct lane *lane, const void *message, size_t length) {
     }
     unsigned char *record = &ring->bytes[end->here & (ring->room - 1)];
     memcpy(record, &length, sizeof length);
-    memcpy(record + sizeof length, message, length);
+    shared_copy_in(record + sizeof length, message, length);
     move(end, bytes);
     return 0;
 }
@@ -112,7 +114,7 @@ static ssize_t limit_receive(struct lane *lane, void *buffer, size_t size, int t
     }
     const unsigned char *record = &ring->bytes[end->here & (ring->room - 1)];
     memcpy(&length, record, sizeof length);
-    memcpy(buffer, record + sizeof length, length);
+    shared_copy_out(buffer, record + sizeof length, length);
     move(end, record_bytes(length));
     return (ssize_t)length;
 }
