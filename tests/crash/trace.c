@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "traced.h"
 
 enum {
     HANGS_MS = 5000, /* in one system call */
@@ -33,7 +34,7 @@ static long peek(const struct trace *trace, size_t field) {
 }
 
 static void note_place(struct trace *trace) {
-    trace->now.at = (uintptr_t)peek(trace, offsetof(struct user_regs_struct, rip));
+    trace->now.at = traced_place(trace->pid).at;
     trace->done |= trace->now.at == (uintptr_t)actor_performed;
 }
 
@@ -41,17 +42,6 @@ static bool is_call(uintptr_t at) {
     unsigned char code[2];
     memcpy(code, (const void *)at, sizeof code);
     return code[0] == 0x0f && code[1] == 0x05;
-}
-
-/* As the kernel has it: R, S, t … */
-static char state_of(pid_t pid) {
-    char path[32], line[512] = "";
-    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *stat = fopen(path, "re");
-    if (stat == NULL) return '?';
-    const char *name_end = fgets(line, sizeof line, stat) == NULL ? NULL : strrchr(line, ')');
-    fclose(stat);
-    return name_end == NULL ? '?' : name_end[2];
 }
 
 static void check_stop(const struct trace *trace, int status) {
@@ -79,7 +69,7 @@ static bool stops(struct trace *trace, bool wakes) {
         else
             nap_a_moment();
         if (looks < 20) continue;
-        sleeps = state_of(trace->pid) == 'S' ? sleeps + 1 : 0;
+        sleeps = traced_state(trace->pid) == 'S' ? sleeps + 1 : 0;
         if (trace->wake != NULL && sleeps > 1 && fair_now_ms() - start_ms > ASLEEP_MS) {
             if (!wakes) return false;
             wake_up(trace);
@@ -101,42 +91,12 @@ static void run_to_stop(const struct trace *trace, int how) {
     check_stop(trace, status);
 }
 
-/* The kernel's own code in every process: what reads the clock begins again when that has ticked meanwhile, and so, step by
- * step on a busy machine, for ever. */
-static bool is_kernels(uintptr_t at) {
-    static uintptr_t begin, end;
-    char line[256];
-    FILE *maps = end != 0 ? NULL : fopen("/proc/self/maps", "re");
-    while (maps != NULL && fgets(line, sizeof line, maps) != NULL)
-        if (strstr(line, "[vdso]") != NULL && sscanf(line, "%lx-%lx", &begin, &end) != 2) abort();
-    if (maps != NULL) (void)fclose(maps);
-    if (end == 0) end = 1; /* there is none */
-    return at >= begin && at < end;
-}
-
-static void poke(const struct trace *trace, uintptr_t address, uint64_t word) {
-    if (ptrace(PTRACE_POKEDATA, trace->pid, (void *)address, (void *)word) != 0)
-        trial_ends(BAD, "ptrace: %s", strerror(errno));
-}
-
-/* Has just been called: runs until it returns, to a breakpoint. */
-static void run_to_return(const struct trace *trace) {
-    enum { BREAKPOINT = 0xcc };
-    const uintptr_t back = trace_read(trace, (uint64_t)peek(trace, offsetof(struct user_regs_struct, rsp)));
-    const uint64_t code = trace_read(trace, back);
-    poke(trace, back, (code & ~(uint64_t)0xff) | BREAKPOINT);
-    run_to_stop(trace, PTRACE_CONT);
-    poke(trace, back, code);
-    if (ptrace(PTRACE_POKEUSER, trace->pid, (void *)offsetof(struct user_regs_struct, rip), (void *)back) != 0)
-        trial_ends(BAD, "ptrace: %s", strerror(errno));
-}
-
 /* One instruction, that is no system call; or all that is the kernel's. */
 static void step_over(struct trace *trace) {
-    if (is_kernels(trace->now.at))
-        run_to_return(trace);
-    else
+    if (!traced_is_kernels(trace->now.at))
         run_to_stop(trace, PTRACE_SINGLESTEP);
+    else if (traced_return(trace->pid) != 0)
+        trial_ends(BAD, "the kernel's code does not return: %s", strerror(errno));
     note_place(trace);
 }
 
@@ -237,10 +197,9 @@ bool trace_is_desk(const struct trace *trace, const struct edge *edge) {
 }
 
 uint64_t trace_read(const struct trace *trace, uint64_t address) {
-    errno = 0;
-    const long word = ptrace(PTRACE_PEEKDATA, trace->pid, (void *)(uintptr_t)address, NULL);
-    if (errno != 0) trial_ends(BAD, "ptrace: %s", strerror(errno));
-    return (uint64_t)word;
+    uint64_t word;
+    if (traced_read(trace->pid, (uintptr_t)address, &word) != 0) trial_ends(BAD, "ptrace: %s", strerror(errno));
+    return word;
 }
 
 void trace_kill(struct trace *trace) {
