@@ -31,13 +31,8 @@ static void kill_somewhere(struct trial *trial, enum peer_end victim) {
 }
 
 /* The other goes on, somebody comes in the place of the dead, and all that was acknowledged must arrive. */
-static void act_kill(struct trial *trial, enum peer_end victim) {
+static void replace(struct trial *trial, enum peer_end victim) {
     struct board *board = trial->board;
-    trial->stubborn = true;
-    if (!trial_make(trial)) return;
-    start_both(trial, produce_all, consume_all);
-    kill_somewhere(trial, victim);
-    trial_nap(trial_draw(trial, 2) == 0 ? 0 : (int64_t)trial_draw(trial, 300000));
     board->doubt = victim == PEER_PRODUCER ? board->sent : board->taken;
     if (victim == PEER_PRODUCER) board->sent++;
     trial_start(trial, victim, victim == PEER_PRODUCER ? produce_all : consume_all);
@@ -45,9 +40,39 @@ static void act_kill(struct trial *trial, enum peer_end victim) {
     trial_finish(trial);
 }
 
+static void act_kill(struct trial *trial, enum peer_end victim) {
+    trial->stubborn = true;
+    if (!trial_make(trial)) return;
+    start_both(trial, produce_all, consume_all);
+    kill_somewhere(trial, victim);
+    trial_nap(trial_draw(trial, 2) == 0 ? 0 : (int64_t)trial_draw(trial, 300000));
+    replace(trial, victim);
+}
+
 static void act_kill_producer(struct trial *trial) { act_kill(trial, PEER_PRODUCER); }
 
 static void act_kill_consumer(struct trial *trial) { act_kill(trial, PEER_CONSUMER); }
+
+/* In the middle of the call that the other waits for: a message where there was none, or room where there was none. */
+static void act_step(struct trial *trial, enum peer_end victim) {
+    const bool is_producer = victim == PEER_PRODUCER;
+    trial->stubborn = true;
+    trial->slow[PEER_PRODUCER] = trial->slow[PEER_CONSUMER] = false;
+    if (!trial_make(trial)) return;
+    start_both(trial, is_producer ? produce_some_and_stop : produce_all,
+               is_producer ? consume_all : consume_some_and_stop);
+    if (!steps_await_rest(trial, victim)) {
+        trial_finish(trial);
+        return;
+    }
+    steps_make(trial, victim);
+    trial_kill(trial, victim);
+    replace(trial, victim);
+}
+
+static void act_step_producer(struct trial *trial) { act_step(trial, PEER_PRODUCER); }
+
+static void act_step_consumer(struct trial *trial) { act_step(trial, PEER_CONSUMER); }
 
 /* ---- Objects are damaged ------------------------------------------------------------------- */
 
@@ -136,10 +161,12 @@ static void act_start(struct trial *trial) {
 /* ---- The columns --------------------------------------------------------------------------- */
 
 static bool streams(const struct peer *peer) { return !peer->bound; }
+static bool has_heirs(const struct peer *peer) { return !peer->bound && (peer->named || peer->spots != NULL); }
 static bool has_objects(const struct peer *peer) { return !peer->bound && peer->spots != NULL; }
 static bool has_name(const struct peer *peer) { return !peer->bound && peer->named; }
 
 static const char NO_STREAM[] = "it is not for use";
+static const char NO_HEIR[] = "its ends are inherited: nobody can come in the place of the dead";
 static const char NO_OBJECT[] = "it has no object that others could touch";
 static const char NO_NAME[] = "it is made before its ends come";
 
@@ -158,6 +185,24 @@ const struct column columns[] = {
      .act = act_kill_consumer,
      .trials = 200,
      .fine = 1 << WELL},
+    {.name = "step_producer",
+     .about = "the producer is killed after every instruction of a send",
+     .unsuited = NO_HEIR,
+     .suits = has_heirs,
+     .act = act_step_producer,
+     .trials = 1000,
+     .limit_s = 3,
+     .fine = 1 << WELL,
+     .steps = true},
+    {.name = "step_consumer",
+     .about = "the consumer is, of a receive",
+     .unsuited = NO_HEIR,
+     .suits = has_heirs,
+     .act = act_step_consumer,
+     .trials = 1000,
+     .limit_s = 3,
+     .fine = 1 << WELL,
+     .steps = true},
     {.name = "corrupt",
      .about = "16 random bytes of header, cursors and unread messages change",
      .unsuited = NO_OBJECT,

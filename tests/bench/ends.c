@@ -3,14 +3,17 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
-    GOES_ON = 200, /* messages after everything has happened */
+    PACE_US = 1500, /* who waits falls asleep in that */
+    GOES_ON = 200,  /* messages after everything has happened */
     SLOW_EVERY = 8,
     SLOW_US = 200,
     NEIGHBOURS = 4096 /* how far off a wrong message is looked for, to say which it is */
@@ -56,11 +59,16 @@ static void pause_if_slow(const struct trial *trial, enum peer_end end, int64_t 
     if (trial->slow[end] && number % SLOW_EVERY == 0) trial_nap(SLOW_US);
 }
 
+static void stop_if_asked(struct trial *trial) {
+    if (trial->stops) trial->stops = false, (void)raise(SIGSTOP);
+}
+
 /* ---- Producer ------------------------------------------------------------------------------ */
 
 static bool send_one(struct trial *trial, int64_t number) {
     unsigned char letter[LONGEST];
     const size_t length = stream_write(&trial->stream, (uint64_t)number, letter);
+    stop_if_asked(trial);
     while (trial->peer->send(&trial->lane, letter, length) != 0)
         if (!may_retry(trial, PEER_PRODUCER, number, false)) return false;
     side_of(trial, PEER_PRODUCER)->told = 0;
@@ -100,6 +108,7 @@ static bool take_one(struct trial *trial, int64_t *next) {
     const struct stream *stream = &trial->stream;
     unsigned char letter[LONGEST];
     ssize_t got;
+    stop_if_asked(trial);
     for (bool known = board->last != NEVER; (got = trial->peer->receive(&trial->lane, letter, stream->longest, -1)) < 0;
          known = board->last != NEVER)
         if (!may_retry(trial, PEER_CONSUMER, *next, known)) return false;
@@ -166,6 +175,28 @@ void produce_some_and_rest(struct trial *trial) {
 
 void consume_some_and_rest(struct trial *trial) {
     if (consume_some(trial)) rest_and_consume(trial);
+}
+
+static bool be_traced(struct trial *trial, enum peer_end end) {
+    trial->stops = ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0;
+    if (!trial->stops) report(trial, end, ABSENT, "ptrace is denied here: %s", strerrorname_np(errno));
+    return trial->stops;
+}
+
+void produce_some_and_stop(struct trial *trial) {
+    for (int64_t number = 0; number < BEFORE_REST; number++) {
+        trial_nap(PACE_US);
+        if (!send_one(trial, number)) return;
+    }
+    if (be_traced(trial, PEER_PRODUCER)) rest_and_produce(trial);
+}
+
+void consume_some_and_stop(struct trial *trial) {
+    for (int64_t next = 0; next < BEFORE_REST;) {
+        trial_nap(PACE_US);
+        if (!take_one(trial, &next)) return;
+    }
+    if (be_traced(trial, PEER_CONSUMER)) rest_and_consume(trial);
 }
 
 /* ---- From fork to exit --------------------------------------------------------------------- */

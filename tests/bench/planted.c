@@ -1,12 +1,17 @@
-/* Peers that must look bad, to prove the instrument: a naive ring, as many are written, and four that would be shmq but for
- * one fault each. For scoreboard_test only. */
+/* Peers that must look bad, to prove the instrument: a naive ring, as many are written, and five that would be shmq but for
+ * one fault each; and one that seals itself against ptrace. For scoreboard_test only. */
+#include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -143,6 +148,12 @@ static int garbling_send(struct lane *lane, const void *message, size_t length) 
     return sound_send(lane, garbled, length);
 }
 
+enum { WARM = 8 }; /* messages before the call that is looked at */
+
+static int freezing_send(struct lane *lane, const void *message, size_t length) {
+    return ++lane->count > WARM ? pause() : sound_send(lane, message, length);
+}
+
 static void forget_nothing(struct lane *lane) { (void)lane; }
 
 /* So that there is something to forget. */
@@ -151,12 +162,26 @@ static void littering_close(struct lane *lane) {
     sound_close(lane);
 }
 
-#define ROW(row_name, send_function, close_function, forget_function)                                                  \
+/* As in a container that allows no debugging. */
+static int sealed_open(struct lane *lane, enum peer_end end) {
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ptrace, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    const struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        return -1;
+    return sound_open(lane, end);
+}
+
+#define ROW(row_name, open_function, send_function, close_function, forget_function)                                   \
     {                                                                                                                  \
         .name = "planted/" row_name,                                                                                   \
         .named = true,                                                                                                 \
         .make = nothing_to_make,                                                                                       \
-        .open = sound_open,                                                                                            \
+        .open = (open_function),                                                                                       \
         .send = (send_function),                                                                                       \
         .receive = sound_receive,                                                                                      \
         .close = (close_function),                                                                                     \
@@ -176,9 +201,11 @@ const struct peer peers_brought[] = {
         .forget = naive_forget,
         .spots = naive_spots,
     },
-    ROW("loses", losing_send, sound_close, sound_forget),
-    ROW("repeats", repeating_send, sound_close, sound_forget),
-    ROW("garbles", garbling_send, sound_close, sound_forget),
-    ROW("litters", sound_send, littering_close, forget_nothing),
+    ROW("loses", sound_open, losing_send, sound_close, sound_forget),
+    ROW("repeats", sound_open, repeating_send, sound_close, sound_forget),
+    ROW("garbles", sound_open, garbling_send, sound_close, sound_forget),
+    ROW("litters", sound_open, sound_send, littering_close, forget_nothing),
+    ROW("freezes", sound_open, freezing_send, sound_close, sound_forget),
+    ROW("sealed", sealed_open, sound_send, sound_close, sound_forget),
     {.name = NULL},
 };

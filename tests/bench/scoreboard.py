@@ -32,6 +32,7 @@ COLUMNS = {  # name: the head of the table, in two lines
     "truncate": ("object", "truncated"),
     "full": ("/dev/shm", "full"),
 }
+STEPS = {"step_producer": "producer", "step_consumer": "consumer"}  # name: who is killed after each instruction
 DAMAGE = "corrupt"
 DAMAGE_HEADS = {"crash": "crash", "hang": "hang", "silent": "silent", "error": "error", "well": "unharmed"}
 
@@ -41,16 +42,24 @@ TRUST = "for ends that trust each other: libc believes what stands in its object
 EXCUSED = {
     ("shmq/cond", "kill_producer"): DEATHS,
     ("shmq/cond", "kill_consumer"): DEATHS,
+    ("shmq/cond", "step_producer"): DEATHS,
+    ("shmq/cond", "step_consumer"): DEATHS,
     ("shmq/cond", "truncate"): DEATHS,
     ("shmq/cond", DAMAGE): TRUST,
     ("shmq/named", DAMAGE): TRUST,
 }
 
-COST_S = {"kill_producer": 7e-3, "kill_consumer": 7e-3, "start": 1e-3, "truncate": 0.012, "full": 0.01, "corrupt": 5e-3}
-SLOW = {"shmq/spin": 7, "ck_ring": 30, "shmq/cond": 36, "mutex": 20, "boost": 20, "zmq": 8, "nanomsg": 8}  # burn; hang
+COST_S = {"kill_producer": 7e-3, "kill_consumer": 7e-3, "start": 1e-3, "truncate": 0.012, "full": 0.01, "corrupt": 5e-3,
+          "step_producer": 6e-3, "step_consumer": 6e-3}
+SLOW = {"shmq/spin": 7, "ck_ring": 10, "shmq/cond": 36, "mutex": 20, "boost": 20, "zmq": 8, "nanomsg": 8}  # burn; hang
+SLOW_STEPS = {"shmq/spin": 5, "shmq/cond": 3, "mutex": 2, "boost": 5, "zmq": 8, "nanomsg": 8, "qb_rb": 2}
 
 
 # --- trying ----------------------------------------------------------------------------------------------------------
+
+
+def cost_s(column, peer, trials):
+    return 0.05 + COST_S[column] * trials * (SLOW_STEPS if column in STEPS else SLOW).get(peer, 1)
 
 
 class Progress(bench.Progress):
@@ -58,7 +67,7 @@ class Progress(bench.Progress):
 
     def __init__(self, jobs, trials):
         self.peers, self.told = list(dict.fromkeys(peer for _, peer in jobs)), None
-        super().__init__(jobs, 1, lambda job: 0.05 + COST_S[job[0]] * trials[job[0]] * SLOW.get(job[1], 1))
+        super().__init__(jobs, 1, lambda job: cost_s(*job, trials[job[0]]))
 
     def begin(self, _number, job):
         column, peer = job
@@ -71,15 +80,17 @@ class Progress(bench.Progress):
 
 
 def parse_cell(out):
-    """{trials, counts, worst_ms, failures: [(verdict, what, command)]} or {absent: reason}; None if it is neither."""
+    """{trials, counts, worst_ms, failures: [(verdict, what, command)]}, and steps where instructions are counted; or
+    {absent: reason}; None if it is neither."""
     failures = [(what.split(": ")[1], what, command) for what, command in
-                re.findall(r"^FAILED \S+ \S+ (trial .*)\n  to reproduce: (.*)$", out, re.MULTILINE)]
+                re.findall(r"^FAILED \S+ \S+ (.*)\n  to reproduce: (.*)$", out, re.MULTILINE)]
     if match := re.search(r"^absent: column=\S+ peer=\S+: (.*)$", out, re.MULTILINE):
         return {"absent": match[1]}
     if not (match := re.search(r"^total: column=\S+ peer=\S+ (.*)$", out, re.MULTILINE)):
         return None
     counts = {key: int(value) for key, value in (word.split("=", 1) for word in match[1].split())}
-    return {"trials": counts.pop("trials"), "worst_ms": counts.pop("worst_ms"), "counts": counts, "failures": failures}
+    known = {key: counts.pop(key) for key in ("trials", "worst_ms", "steps") if key in counts}
+    return known | {"counts": counts, "failures": failures}
 
 
 def try_all(program, peers, trials, seed):
@@ -144,6 +155,14 @@ def long_cell(cell):
     return f"{good} ({', '.join(f'{count} {word}' for word, count in failed.items())})" if failed else good
 
 
+def step_cells(cell):
+    """How many instructions the call has; at how many of how many of them all was well."""
+    if "absent" in cell:
+        return ["-", "no ptrace here" if "ptrace" in cell["absent"] else "-"]
+    good, *failed = long_cell(cell).split(" ", 1)
+    return [str(cell["steps"]), " ".join([good, "of", str(cell["trials"]), *failed])]
+
+
 def damage_cells(cell):
     return [str(cell["counts"][word]) if "counts" in cell else "-" for word in DAMAGE_HEADS]
 
@@ -153,6 +172,11 @@ def text_table(result):
     lines = [" " * 12 + "".join(f"{word:>13}" for word in line) for line in heads]
     for peer, row in result["cells"].items():
         lines.append(f"{peer:12}" + "".join(f"{short_cell(row[column]):>13}" for column in COLUMNS))
+    lines += ["", f"Killed after every instruction of one call, or {result['trials']['step_producer']} of them",
+              " " * 12 + "".join(f"{f'{end} killed':>34}" for end in STEPS.values())]
+    for peer, row in result["cells"].items():
+        words = (step_cells(row[column])[1] for column in STEPS)
+        lines.append(f"{peer:12}" + "".join(f"{word:>34}" for word in words))
     lines += ["", f"16 bytes damaged, × {result['trials'][DAMAGE]}",
               " " * 12 + "".join(f"{head:>10}" for head in DAMAGE_HEADS.values())]
     for peer, row in result["cells"].items():
@@ -189,6 +213,10 @@ expects the worst: `shmq` with `SHMQ_CHECKSUM` and `shmq_guard_sigbus`.
 * producer killed, consumer killed: `SIGKILL` at random, while both stream or while they open; then another one comes.
   Well is: the survivor goes on, the newcomer attaches, every acknowledged message arrives exactly once, in order and with
   its bytes, nobody waits for 10 s in vain, and nothing is left in /dev/shm at the end.
+* killed after every instruction: in the middle of one `send` that a sleeping consumer waits for, or one receive that a
+  producer waits for without room, `SIGKILL` after its first instruction, after its second, and so on to its last, libc's
+  included, a system call being one. What is to go well is the same, but nobody waits for 3 s in vain. Of a call that has
+  more instructions than are tried they are evenly spread.
 * both start at once: each of two processes creates or attaches at the same instant, and a message must cross.
 * object truncated: to 0, while both run. Well is: each end is told by an error.
 * /dev/shm full: it is to be created where there is no room. Well is: `ENOSPC` at once, and nothing is left.
@@ -214,6 +242,10 @@ def markdown_report(result):
              *show.markdown_table([["", *(f"{' '.join(head)} × {trials[column]}" for column, head in COLUMNS.items())],
                                     *([peer, *(long_cell(row[column]) for column in COLUMNS)]
                                       for peer, row in cells.items())]), "",
+             "## Killed after every instruction of one call", "",
+             *show.markdown_table([["", *(head for end in STEPS.values() for head in ("instructions", f"{end} killed"))],
+                                    *([peer, *(word for column in STEPS for word in step_cells(row[column]))]
+                                      for peer, row in cells.items())]), "",
              f"## 16 bytes damaged, × {trials[DAMAGE]}", "",
              *show.markdown_table([["", *DAMAGE_HEADS.values()],
                                     *([peer, *damage_cells(row[DAMAGE])] for peer, row in cells.items())])]
@@ -233,7 +265,8 @@ def markdown_report(result):
 HELP = """\
 Kills, damages, truncates and starts two processes that exchange messages, many
 times, and counts who survives: shmq with each notifier, and what else moves
-messages. Each trial has a /dev/shm of its own; the machine's is not touched."""
+messages. It kills at random, and after every single instruction of a call.
+Each trial has a /dev/shm of its own; the machine's is not touched."""
 
 EXAMPLES = """\
 examples:
@@ -259,7 +292,7 @@ def parse(arguments):
     parser.add_argument("peers", metavar="PEER", nargs="*", help="only these; a family for all of it: shmq")
     parser.add_argument("--list", action="store_true", help="print what peers there are, and end")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK} times fewer trials")
-    parser.add_argument("--trials", type=positive, metavar="N", help="so many in each cell")
+    parser.add_argument("--trials", type=positive, metavar="N", help="so many in each cell, if there are so many instructions")
     parser.add_argument("--seed", type=int, help="of what is drawn; printed, to have it again")
     parser.add_argument("--json", metavar="FILE", help="write all counts to FILE")
     parser.add_argument("--write", action="store_true", help=f"write {REPORT}")
@@ -282,7 +315,7 @@ def plan_trials(program, options):
     """{column: how often}"""
     defaults = dict(line.split() for line in program.run("--columns")[1].splitlines())
     return {column: options.trials or max(1, int(defaults[column]) // (QUICK if options.quick else 1))
-            for column in (*COLUMNS, DAMAGE)}
+            for column in (*COLUMNS, *STEPS, DAMAGE)}
 
 
 def command(arguments, seed):

@@ -20,7 +20,8 @@ SURVIVAL, PLANTED = "", ""
 
 TRIALS = 16
 GOOD = ["shmq/sem", "shmq/fifo", "shmq/lock"]
-VERDICT = {"kill_producer": "well", "kill_consumer": "well", "start": "well", "truncate": "error", "full": "no_space"}
+VERDICT = {"kill_producer": "well", "kill_consumer": "well", "start": "well", "truncate": "error", "full": "no_space",
+           "step_producer": "well", "step_consumer": "well"}
 FAULTS = {"loses": "silent", "repeats": "silent", "garbles": "silent", "litters": "litter"}
 
 
@@ -71,7 +72,7 @@ class Verdicts(Case):
         row = result["cells"]["pipe"]
         self.assertEqual(status, 0)  # it has promised nothing
         self.assertEqual(row["kill_producer"]["counts"]["error"], 4, out)
-        for column in ("start", "truncate", "full", "corrupt"):
+        for column in ("start", "truncate", "full", "corrupt", *scoreboard.STEPS):
             self.assertIn("absent", row[column])
 
     def test_other_peers_are_harmed_as_shmq_is(self):
@@ -86,7 +87,7 @@ class Verdicts(Case):
             self.assertEqual(self.counts(SURVIVAL, "start", peer)[0]["well"], TRIALS, peer)
         # It drops what a slow consumer has not taken when the producer closes.
         self.assertGreater(self.counts(SURVIVAL, "start", "nanomsg")[0]["well"], TRIALS // 2)
-        for column in ("kill_producer", "kill_consumer"):  # the kernel does not die
+        for column in ("kill_producer", "kill_consumer", *scoreboard.STEPS):  # the kernel does not die
             self.assertEqual(self.counts(SURVIVAL, column, "mq")[0]["well"], TRIALS, column)
 
     def test_a_naive_ring_looks_bad_in_every_column(self):
@@ -104,6 +105,40 @@ class Verdicts(Case):
             for column in ("kill_producer", "kill_consumer"):
                 counts, out = self.counts(PLANTED, column, f"planted/{fault}")
                 self.assertGreater(counts[verdict], TRIALS // 2, out)
+
+    def test_there_are_instructions_after_which_the_textbook_hangs(self):
+        out = self.survival(SURVIVAL, "step_producer", "textbook", "--seed", "1")[1]
+        found = scoreboard.parse_cell(out)
+        self.assertEqual(found["trials"], found["steps"], out)  # all that there are
+        self.assertGreater(found["counts"]["well"], found["steps"] // 2, out)
+        self.assertGreater(found["counts"]["hang"], 5, out)
+        # They lie between its counter and the wake-up, and the command finds the same again.
+        places = sorted(int(re.match(r"instruction (\d+) of \d+, before ", what)[1]) for _, what, _ in found["failures"])
+        self.assertEqual(places, list(range(places[0], places[-1] + 1)), out)
+        self.assertEqual(self.survival(*shlex.split(found["failures"][0][2]))[0], 1)
+
+    def test_instructions_are_spread_over_the_whole_call(self):
+        found = scoreboard.parse_cell(self.survival(SURVIVAL, "step_producer", "boost", "--trials", "8", "--limit", "1")[1])
+        places = sorted(int(re.search(r"\d+", what)[0]) for _, what, _ in found["failures"])
+        self.assertEqual(found["trials"], 8)
+        self.assertGreater(places[-1] - places[0], found["steps"] // 3, found)  # its mutex is held nearly all the time
+
+    def test_shmq_survives_each_instruction(self):
+        for column in scoreboard.STEPS:
+            counts, out = self.counts(SURVIVAL, column, "shmq/sem", trials=96)
+            self.assertEqual(counts["well"], 96, out)
+
+    def test_a_call_that_never_returns_is_no_short_one(self):
+        out = self.survival(PLANTED, "step_producer", "planted/freezes", "--limit", "0.5")[1]
+        steps = scoreboard.parse_cell(out)["steps"]
+        self.assertEqual(re.findall(r"instruction (\d+) of .*: the call stands still", out), [str(steps)], out)
+
+    def test_where_ptrace_is_denied_nothing_fails(self):
+        for column, end in scoreboard.STEPS.items():
+            status, out, _ = self.survival(PLANTED, column, "planted/sealed")
+            found = scoreboard.parse_cell(out)
+            self.assertEqual((status, found["absent"]), (0, f"the {end}: ptrace is denied here: EPERM"), out)
+            self.assertEqual(scoreboard.step_cells(found), ["-", "no ptrace here"])
 
     def test_a_failure_is_followed_by_the_command_that_repeats_it(self):
         status, out, _ = self.survival(PLANTED, "kill_producer", "planted/loses", "--trials", "3", "--seed", "7")
@@ -177,8 +212,10 @@ class Reports(unittest.TestCase):
     def result(self):
         absent = {"absent": "its ends are inherited"}
         good = {column: cell(20) for column in VERDICT} | {"corrupt": cell(20, error=18, well=2)}
+        good |= {column: cell(20) | {"steps": 345} for column in scoreboard.STEPS}
         cells = {"shmq/sem": good, "shmq/lock": good | {"start": cell(20, ["hang"] * 2 + ["crash"])},
-                 "shmq/cond": good | {"kill_producer": cell(20, ["hang"] * 9)},
+                 "shmq/cond": good | {"kill_producer": cell(20, ["hang"] * 9),
+                                      "step_consumer": cell(20, ["hang"] * 8 + ["silent"]) | {"steps": 1234}},
                  "pipe": dict.fromkeys((*VERDICT, "corrupt"), absent) | {"kill_producer": cell(20, ["error"] * 20)}}
         return {"seed": 1, "trials": dict.fromkeys((*VERDICT, "corrupt"), 20), "cells": cells, "command": "ci/scoreboard",
                 "commit": "0123-dirty", "date": "today", "machine": scoreboard.origin()["machine"]}
@@ -186,7 +223,7 @@ class Reports(unittest.TestCase):
     def test_only_what_was_promised_is_missed(self):
         self.assertEqual(scoreboard.missed(self.result()["cells"]), [("shmq/lock", "start")])
         self.assertEqual([found[:2] for found in scoreboard.excuses(self.result()["cells"])],
-                         [("shmq/cond", "kill_producer")])
+                         [("shmq/cond", "kill_producer"), ("shmq/cond", "step_consumer")])
 
     def test_terminal(self):
         text = scoreboard.text_report(self.result())
@@ -196,6 +233,8 @@ class Reports(unittest.TestCase):
         self.assertRegex(text, r"\nshmq/sem +20 +20 +20 +20 +20\n")
         self.assertRegex(text, r"\nshmq/lock +20 +20 +17, 2 hang\+ ")
         self.assertRegex(text, r"\nshmq/sem +0 +0 +0 +18 +2\n")
+        self.assertRegex(text, r"\nshmq/cond +20 of 20 +11 of 20 \(8 hang, 1 silent\)\n")
+        self.assertRegex(text, r"\npipe +- +-\n")
         self.assertRegex(text, r"\npipe +0, 20 error +- ")
         self.assertIn("pipe kill_producer: 17 more", text)
         self.assertEqual(lines[-2:], ["shmq/lock start trial 2: crash: so", "  to reproduce: survival --first 2"])
@@ -206,6 +245,8 @@ class Reports(unittest.TestCase):
         self.assertIn("0123-dirty", text)
         self.assertIn("| shmq/lock | 20 | 20 | 17 (2 hang, 1 crash) | 20 | 20 |", text)
         self.assertIn("| pipe | - | - | - | - | - |", text)
+        self.assertIn("| shmq/cond | 345 | 20 of 20 | 1234 | 11 of 20 (8 hang, 1 silent) |", text)
+        self.assertIn("| pipe | - | - | - | - |\n", text)
         self.assertIn("* `shmq/lock`, start, trial 0: hang: so: `survival --first 0`", text)
         for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
             self.assertEqual(len({line.count("|") for line in block.splitlines()}), 1, block)

@@ -19,14 +19,16 @@ enum {
     FAILED,
     USAGE,
     MOST = 1000000,
-    AT_ONCE = 16,    /* they mostly sleep */
-    AT_ONCE_BUSY = 2 /* if they burn cores */
+    AT_ONCE = 32,         /* they mostly sleep */
+    AT_ONCE_STREAMS = 16, /* if both ends are at work until the kill */
+    AT_ONCE_BUSY = 2      /* if they burn cores */
 };
-static const double LIMIT_S = 10;
+static const uint32_t LIMIT_S = 10;
 
 struct options {
     struct order order;
     uint32_t first, trials;
+    uint32_t steps; /* of a call that nobody interrupts */
     double limit_s;
 };
 
@@ -47,9 +49,9 @@ static void usage(FILE *to) {
         (void)fprintf(to, "  %-14s %s (%u times)\n", column->name, column->about, column->trials);
     (void)fprintf(to, "\n"
                       "  --seed N         the trials follow from it (default: random; printed first)\n"
-                      "  --first N        the number of the first trial (0)\n"
-                      "  --trials N       how many\n"
-                      "  --limit SECONDS  who does nothing for so long hangs (10)\n"
+                      "  --first N        the number of the first trial (0); the first instruction (1)\n"
+                      "  --trials N       how many; of the instructions at most so many, evenly spread\n"
+                      "  --limit SECONDS  who does nothing for so long hangs (10; after an instruction 3)\n"
                       "  --list           the names of the peers, one a line\n"
                       "  --columns        those of the columns, and how often each is tried\n\n"
                       "Exit status: 0 all is well; 1 a trial failed, and the line below it repeats it;\n"
@@ -120,32 +122,48 @@ static void parse_options(int argc, char **argv, struct options *options) {
     }
 }
 
+static double default_limit_s(const struct column *column) { return column->limit_s > 0 ? column->limit_s : LIMIT_S; }
+
 static void parse(int argc, char **argv, struct options *options) {
-    *options = (struct options){.limit_s = LIMIT_S};
+    *options = (struct options){.limit_s = 0};
     if (getrandom(&options->order.seed, 4, 0) != 4) options->order.seed = (uint64_t)getpid();
     parse_options(argc, argv, options);
     if (argc - optind != 2) wrong("wanted", "one column and one peer");
     options->order.column = column_named(argv[optind]);
     options->order.peer = peer_named(argv[optind + 1]);
     if (options->order.peer == NULL) wrong("no such peer", argv[optind + 1]);
+    const struct column *column = options->order.column;
+    if (options->limit_s == 0) options->limit_s = default_limit_s(column);
     options->order.limit_ms = (int64_t)(options->limit_s * 1000);
-    if (options->trials == 0) options->trials = options->order.column->trials;
+    if (options->trials == 0) options->trials = column->trials;
+    if (options->first == 0 && column->steps) options->first = 1;
 }
 
 /* ---- Trials -------------------------------------------------------------------------------- */
 
-static void print_failure(const struct options *options, uint32_t trial, const struct outcome *outcome) {
+/* What is killed after an instruction is so at some of them, from the first to the last. */
+static uint32_t number_of(const struct options *options, uint32_t trial) {
+    if (!options->order.column->steps) return options->first + trial;
+    if (options->steps == 0) return TO_THE_END;
+    return options->first + (uint32_t)((uint64_t)trial * (options->steps - options->first + 1) / options->trials);
+}
+
+static void print_failure(const struct options *options, uint32_t number, const struct outcome *outcome) {
     const struct order *order = &options->order;
-    printf("FAILED %s %s trial %u: %s: %s\n  to reproduce: %s %s %s --seed %llu --first %u --trials 1",
-           order->column->name, order->peer->name, trial, verdict_words[outcome->verdict], outcome->why, program,
-           order->column->name, order->peer->name, (unsigned long long)order->seed, trial);
-    if (options->limit_s != LIMIT_S) printf(" --limit %g", options->limit_s);
+    printf("FAILED %s %s ", order->column->name, order->peer->name);
+    if (order->column->steps)
+        printf("instruction %u of %u, before %s", number, options->steps, outcome->where);
+    else
+        printf("trial %u", number);
+    printf(": %s: %s\n  to reproduce: %s %s %s --seed %llu --first %u --trials 1", verdict_words[outcome->verdict],
+           outcome->why, program, order->column->name, order->peer->name, (unsigned long long)order->seed, number);
+    if (options->limit_s != default_limit_s(order->column)) printf(" --limit %g", options->limit_s);
     putchar('\n');
 }
 
 _Noreturn static void judge(const struct options *options, uint32_t trial, pid_t parent, struct outcome *outcome) {
     struct order order = options->order;
-    order.number = options->first + trial;
+    order.number = number_of(options, trial);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(1);
     (void)alarm(30 + 10 * (unsigned)options->limit_s); /* a peer may hang the judge, too */
@@ -190,8 +208,10 @@ static uint32_t reap(const struct options *options, struct crew *crew, struct ou
         }
         counts->of[outcome->verdict]++;
         if (outcome->ms > counts->worst_ms) counts->worst_ms = outcome->ms;
-        if (outcome->verdict != ABSENT && (options->order.column->fine >> outcome->verdict & 1) == 0)
-            print_failure(options, options->first + trial, outcome);
+        const uint32_t number = number_of(options, trial);
+        if (outcome->verdict != ABSENT && number != TO_THE_END &&
+            (options->order.column->fine >> outcome->verdict & 1) == 0)
+            print_failure(options, number, outcome);
     }
     return over;
 }
@@ -205,7 +225,8 @@ static void wait_for_one(void) {
 }
 
 static void run(const struct options *options, struct outcome *outcomes, struct counts *counts) {
-    const uint32_t most = options->order.peer->busy ? AT_ONCE_BUSY : AT_ONCE;
+    const struct order *order = &options->order;
+    const uint32_t most = order->peer->busy ? AT_ONCE_BUSY : order->column->steps ? AT_ONCE : AT_ONCE_STREAMS;
     struct crew crew = {.pids = {0}};
     uint32_t begun = 0, over = 0;
     while (over < options->trials && interrupted == 0 && counts->of[ABSENT] == 0) {
@@ -218,6 +239,18 @@ static void run(const struct options *options, struct outcome *outcomes, struct 
         if (crew.pids[seat] != 0 && kill(crew.pids[seat], SIGKILL) == 0) (void)waitpid(crew.pids[seat], NULL, 0);
 }
 
+/* One call that is not interrupted tells how many instructions there are. */
+static void count_steps(struct options *options, struct outcome *outcomes, struct counts *counts) {
+    struct options one = *options;
+    one.trials = 1;
+    run(&one, outcomes, counts);
+    if (interrupted != 0 || counts->of[ABSENT] != 0) return;
+    *counts = (struct counts){.of = {0}};
+    options->steps = outcomes->steps > options->first ? outcomes->steps : options->first;
+    const uint32_t points = options->steps - options->first + 1;
+    if (options->trials > points) options->trials = points;
+}
+
 static int print_total(const struct options *options, const struct counts *counts) {
     const struct order *order = &options->order;
     bool fine = true;
@@ -226,6 +259,7 @@ static int print_total(const struct options *options, const struct counts *count
         printf(" %s=%u", verdict_words[verdict], counts->of[verdict]);
         fine = fine && (counts->of[verdict] == 0 || (order->column->fine >> verdict & 1) != 0);
     }
+    if (order->column->steps) printf(" steps=%u", options->steps);
     printf(" worst_ms=%lld\n", (long long)counts->worst_ms);
     return fine ? DONE : FAILED;
 }
@@ -252,7 +286,8 @@ int main(int argc, char **argv) {
         mmap(NULL, options.trials * sizeof *outcomes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (outcomes == MAP_FAILED) return perror("survival: memory"), FAILED;
     printf("seed %llu\n", (unsigned long long)options.order.seed);
-    run(&options, outcomes, &counts);
+    if (options.order.column->steps) count_steps(&options, outcomes, &counts);
+    if (counts.of[ABSENT] == 0) run(&options, outcomes, &counts);
     const int status = interrupted != 0         ? 128 + interrupted
                        : counts.of[ABSENT] != 0 ? print_absent(&options, why_absent(outcomes))
                                                 : print_total(&options, &counts);

@@ -156,8 +156,7 @@ static void judge_late(struct trial *trial, enum peer_end end) {
         trial_judge(trial, HANG, "the %s hangs, after %lld messages sent, %lld received", END_WORDS[end], sent, taken);
 }
 
-/* One look at the ends. False: the verdict is clear. */
-static bool tick(struct trial *trial) {
+bool trial_look(struct trial *trial) {
     const struct timespec time = {.tv_nsec = TICK_NS};
     sigset_t set;
     (void)sigemptyset(&set);
@@ -186,7 +185,7 @@ static bool is_so(const struct trial *trial, condition *holds) {
 
 bool trial_await(struct trial *trial, condition *holds) {
     while (!is_so(trial, holds))
-        if (!tick(trial)) return false;
+        if (!trial_look(trial)) return false;
     return true;
 }
 
@@ -194,7 +193,9 @@ void trial_kill(struct trial *trial, enum peer_end end) {
     int status;
     if (trial->pids[end] == 0) return;
     (void)kill(trial->pids[end], SIGKILL);
-    if (waitpid(trial->pids[end], &status, 0) != trial->pids[end]) return;
+    do /* who is traced may have stopped just before */
+        if (waitpid(trial->pids[end], &status, 0) != trial->pids[end]) return;
+    while (WIFSTOPPED(status));
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
         trial->pids[end] = 0;
     else
@@ -259,7 +260,8 @@ void trial_run(const struct order *order, struct outcome *outcome) {
     const int64_t start_ms = check_now_ms();
     struct trial trial = {.peer = order->peer,
                           .column = order->column,
-                          .state = mix(order->seed ^ mix(order->number + 1)),
+                          .state = mix(order->seed ^ mix(order->column->steps ? 0 : order->number + 1)),
+                          .most_steps = order->number,
                           .limit_ms = order->limit_ms,
                           .board = new_board(),
                           .outcome = outcome};

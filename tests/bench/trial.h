@@ -6,6 +6,7 @@
  *
  *     survival.c   the program: many trials side by side
  *     columns.c    what happens in each column
+ *     steps.c      an end's call, instruction by instruction
  *     trial.c      the judge
  *     ends.c       producer and consumer */
 #pragma once
@@ -38,6 +39,8 @@ struct outcome {
     enum verdict verdict;
     int64_t ms; /* how long it took */
     char why[192];
+    uint32_t steps; /* that the killed call had made */
+    char where[64]; /* what would have been the next */
 };
 
 /* What an end tells the judge. */
@@ -75,9 +78,11 @@ struct trial {
     int64_t takes;        /* messages of the consumer that rests */
     bool stubborn;        /* the ends try again whatever they are told */
     bool harmed;          /* those who come now cannot expect what the first ones did */
+    bool stops;           /* the end stops before its next call, for its tracer */
     /* The judge's. */
     pid_t pids[2]; /* 0: not there */
     int64_t limit_ms, until_ms;
+    uint32_t most_steps; /* of a call that is killed */
     struct outcome *outcome;
 };
 
@@ -88,9 +93,11 @@ struct column {
     bool (*suits)(const struct peer *peer);
     void (*act)(struct trial *trial);
     uint32_t trials;
-    uint32_t fine; /* a bit for each verdict that is none to be ashamed of */
-    bool small;    /* its /dev/shm is smaller than what a lane should hold */
-    bool damages;  /* objects, so that nobody can be blamed for what he leaves */
+    uint32_t limit_s; /* unless asked for another */
+    uint32_t fine;    /* a bit for each verdict that is none to be ashamed of */
+    bool steps;       /* a trial's number is how many instructions the victim makes; the rest is drawn alike for all */
+    bool small;       /* its /dev/shm is smaller than what a lane should hold */
+    bool damages;     /* objects, so that nobody can be blamed for what he leaves */
 };
 extern const struct column columns[];
 
@@ -101,6 +108,7 @@ struct order {
     uint32_t number;
     int64_t limit_ms; /* without any progress: a hang */
 };
+enum { TO_THE_END = INT32_MAX }; /* more steps than any call has */
 
 /* In a process of its own that nobody else needs: runs the trial and writes what came of it. */
 void trial_run(const struct order *order, struct outcome *outcome);
@@ -125,12 +133,22 @@ void trial_event(struct trial *trial);
 /* Until this is true of both ends or of one; an end that has left counts. False: the verdict is clear. */
 typedef bool condition(const struct side *side);
 bool trial_await(struct trial *trial, condition *holds);
+/* One look at the ends, and a short nap. False: the verdict is clear. */
+bool trial_look(struct trial *trial);
 bool side_opened(const struct side *side);
 bool side_rests(const struct side *side);
 /* Kills and reaps it. */
 void trial_kill(struct trial *trial, enum peer_end end);
 /* Until both have left or are ended; then the verdict is complete. */
 void trial_finish(struct trial *trial);
+
+/* ---- steps.c ---- */
+
+/* Until this end rests, and the other waits for it. False: the verdict is clear. */
+bool steps_await_rest(struct trial *trial, enum peer_end end);
+/* Lets an end that stops before its next call make so many instructions of it, and notes in the outcome how many those
+ * were: fewer if the call was over. */
+void steps_make(struct trial *trial, enum peer_end end);
 
 /* ---- ends.c ---- */
 
@@ -147,3 +165,6 @@ void consume_some_and_rest(struct trial *trial);
 void consume_some_and_leave(struct trial *trial);
 void rest_and_produce(struct trial *trial);
 void rest_and_consume(struct trial *trial);
+/* So slowly that the other waits each time; then a call for steps_make. */
+void produce_some_and_stop(struct trial *trial);
+void consume_some_and_stop(struct trial *trial);
