@@ -20,7 +20,7 @@
 #include "check.h"
 #include "mix.h"
 
-enum { SHORTEST = 16, SMALL_RING = 4096, LARGE_RING = 65536, EXCUSED_MS = 500, TICK_NS = 2000000 };
+enum { SHORTEST = 16, SMALL_RING = 8192, LARGE_RING = 65536, EXCUSED_MS = 500, TICK_NS = 2000000 };
 
 const char *const verdict_words[VERDICTS] = {"well",   "no_space", "error", "litter",
                                              "silent", "hang",     "crash", "absent"};
