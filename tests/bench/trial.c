@@ -130,7 +130,8 @@ static void note_end(struct trial *trial, enum peer_end end, int status) {
     else if (WEXITSTATUS(status) != 0)
         trial_judge(trial, CRASH, "the %s exited with %d", END_WORDS[end], WEXITSTATUS(status));
     else if (!side->ended)
-        trial_judge(trial, side->verdict, "the %s: %s", END_WORDS[end], side->why);
+        trial_judge(trial, side->verdict < VERDICTS ? side->verdict : CRASH, "the %s: %.*s", END_WORDS[end],
+                    (int)sizeof side->why, side->why); /* whatever a damaged peer has written there */
 }
 
 static void reap(struct trial *trial) {
