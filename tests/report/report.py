@@ -201,10 +201,11 @@ def stress_table():
         )
 
 
-def crash_table():
-    paths = sorted(glob.glob(os.path.join(ROOT, "crash-results", "*.json")))
+def leg_table(command, folder):
+    """What the legs of ci/crash, or of ci/sim --deeper, have left in their folder."""
+    paths = sorted(glob.glob(os.path.join(ROOT, folder, "*.json")))
     if not paths:
-        yield "Nothing was left by `ci/crash` when this page was made."
+        yield f"Nothing was left by `{command}` when this page was made."
         return
     yield "| Command | Commit | Minutes | Counts |"
     yield "| --- | --- | ---: | --- |"
@@ -214,23 +215,6 @@ def crash_table():
         figures = [f"{name} {int(value):,}" for name, value in leg["figures"].items()] + leg["remarks"]
         failed = "" if leg["status"] == 0 else "; **failed**"
         yield f"| `{leg['command']}` | {leg['commit']} | {leg['seconds'] / 60:.1f} | {', '.join(figures)}{failed} |"
-
-
-def sim_deeper_table():
-    paths = sorted(glob.glob(os.path.join(ROOT, "sim-results", "*.json")))
-    if not paths:
-        yield "Nothing was left by `ci/sim --deeper` when this page was made."
-        return
-    yield "One step deeper, by `ci/sim --deeper`:"
-    yield ""
-    yield "| Command | Commit | Minutes | Executions | States | Bound |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: |"
-    for path in paths:
-        with open(path, encoding="utf-8") as file:
-            leg = json.load(file)
-        figures = " | ".join(f"{int(leg['figures'].get(name, 0)):,}" for name in ("executions", "states", "bound"))
-        failed = "" if leg["status"] == 0 else " **failed**"
-        yield f"| `{leg['command']}` | {leg['commit']} | {leg['seconds'] / 60:.1f} | {figures}{failed} |"
 
 
 def log_of(label):
@@ -254,7 +238,9 @@ def sim_table():
     yield ""
     yield "The bound is of preemptions and old values read, together, in one run; `ci/sim --list` tells of the plots."
     yield ""
-    yield from sim_deeper_table()
+    yield "One step deeper, by command:"
+    yield ""
+    yield from leg_table("ci/sim --deeper", "sim-results")
     yield ""
     caught = re.findall(r"^(\d+ of \d+ caught), (\d+) need not be", log_of("//tests/sim:weaken_test"), re.MULTILINE)
     if caught:
@@ -277,7 +263,7 @@ def page(targets):
         ("The minutes", minute_table(targets)),
         ("Stress, by command", stress_table()),
         ("Simulated: every schedule, old value and death within a bound", sim_table()),
-        ("Killed, interleaved, harmed and failed everywhere, by command", crash_table()),
+        ("Killed, interleaved, harmed and failed everywhere, by command", leg_table("ci/crash", "crash-results")),
     ):
         yield ""
         yield f"## {title}"
