@@ -32,6 +32,9 @@ static void usage(FILE *to) {
                       "  --careful        with all that the peer has against damage: shmq, with checksums\n"
                       "  --wait-ms N      how long idle and idle_timeout wait (2000)\n"
                       "  --limit SECONDS  what takes longer hangs, and is killed\n"
+                      "  --placement LEAST-MOST\n"
+                      "                   begin when a cache line's round trip takes so many ns, which depends on\n"
+                      "                   where the host has put the cores, or after a second or so\n"
                       "  --list           the names of the peers, one a line\n\n"
                       "SHMQ_BENCH_STEM in the environment: what names in /dev/shm start with.\n"
                       "Exit status: 0 measured; 1 not, the JSON says why; 2 usage; 128+N signal N."
@@ -51,6 +54,15 @@ static double number(const char *text, double most) {
     if (errno != 0 || rest == text || *rest != '\0' || !(value > 0 && value <= most))
         wrong("not a number, or out of range", text);
     return value;
+}
+
+static void placement(char *text, int64_t ns[2]) {
+    char *dash = strchr(text, '-');
+    if (dash == NULL) wrong("not LEAST-MOST", text);
+    *dash = '\0';
+    ns[0] = (int64_t)number(text, 1e9);
+    ns[1] = (int64_t)number(dash + 1, 1e9);
+    if (ns[0] < 1 || ns[1] < ns[0]) wrong("less at most than at least", dash + 1);
 }
 
 static size_t size(const char *text) {
@@ -81,12 +93,19 @@ static void list_peers(void) {
 }
 
 static const struct option OPTIONS[] = {
-    {"rounds", required_argument, NULL, 'r'},   {"wait", required_argument, NULL, 'W'},
-    {"wait-ms", required_argument, NULL, 'w'},  {"limit", required_argument, NULL, 'l'},
-    {"bytes", required_argument, NULL, 'b'},    {"capacity", required_argument, NULL, 'c'},
-    {"messages", required_argument, NULL, 'm'}, {"ends", required_argument, NULL, 'e'},
-    {"careful", no_argument, NULL, 'C'},        {"list", no_argument, NULL, 'L'},
-    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+    {"rounds", required_argument, NULL, 'r'},
+    {"wait", required_argument, NULL, 'W'},
+    {"wait-ms", required_argument, NULL, 'w'},
+    {"limit", required_argument, NULL, 'l'},
+    {"bytes", required_argument, NULL, 'b'},
+    {"capacity", required_argument, NULL, 'c'},
+    {"messages", required_argument, NULL, 'm'},
+    {"ends", required_argument, NULL, 'e'},
+    {"careful", no_argument, NULL, 'C'},
+    {"list", no_argument, NULL, 'L'},
+    {"placement", required_argument, NULL, 'p'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 /* Fills pair from the options; returns how it is to wait, or NULL. */
@@ -103,6 +122,7 @@ static const char *parse_options(int argc, char **argv, struct pair *pair) {
         case 'e': pair->ends = (uint32_t)number(optarg, MAX_ENDS); break;
         case 'C': pair->careful = true; break;
         case 'l': pair->limit_s = number(optarg, 1e6); break;
+        case 'p': placement(optarg, pair->placement_ns); break;
         case 'L': list_peers(); exit(0);
         case 'h': usage(stdout); exit(0);
         default: usage(stderr); exit(EXIT_USAGE);

@@ -14,21 +14,15 @@ import collections
 import re
 import statistics
 
+import placement
 import plan
 from plan import Job
 
-STEADY = 1.5  # probes further apart than this say that the host has moved a core, or that something else was running
 ENOUGH = 5  # rounds, before a ranking is stated: five by chance on one side of five others is 1 in 126
 SAMPLES_OF_P999 = 1000
 NO_LIMIT = 0.95  # of what copying alone needs, and of the best peer: below this it is no limit
 COPIES_FROM = 1 << 16  # from this size on a message's time is that of copying it
 NS = {"ps": 1e-3, "ns": 1, "us": 1e3}
-
-
-def moved(run):
-    """Was the machine another one after it than before?"""
-    before, after = run.get("probe_ns", (1, 1))
-    return max(before, after) > STEADY * min(before, after)
 
 
 def reference(job, name):
@@ -62,27 +56,31 @@ def ratio(found, other):
     return statistics.median(ratios) if ratios else None
 
 
-def summarize(runs):
-    """{job: {name: figure}}, {job: why it is missing}, and how many runs were left out because the machine moved
-    meanwhile; of a job that has no others they stay."""
+def summarize(runs, place=None):
+    """{job: {name: figure}}, {job: why it is missing}, how many runs were left out because they were elsewhere, and of
+    how many jobs all were: those stay."""
     measured, missing = collections.defaultdict(list), {}
     for run in runs:
         if run["outcome"] == "measured":
             measured[run["job"]].append(run)
         else:
             missing.setdefault(run["job"], (run["outcome"], run["reason"]))
-    collected, left_out = {}, 0
+    collected, left_out, strays = {}, 0, 0
     for job, there in measured.items():
-        steady = [run for run in there if not moved(run)] or there
-        left_out += len(there) - len(steady)
-        for run in steady:
+        astray = [run for run in there if plan.brief(job) and placement.elsewhere(run, place)]
+        if len(astray) == len(there):
+            strays += 1
+        else:
+            left_out += len(astray)
+            there = [run for run in there if run not in astray]
+        for run in there:
             for name, figure in run["figures"].items():
                 collected.setdefault((job, name), []).append((run["round"], run["unit"], figure))
     figures = collections.defaultdict(dict)
     for (job, name), found in collected.items():
         figures[job][name] = summarize_one(found)
         figures[job][name]["ratio"] = ratio(found, collected.get(reference(job, name), []))
-    return dict(figures), missing, left_out
+    return dict(figures), missing, left_out, strays
 
 
 def ahead(figure, other):
@@ -142,15 +140,17 @@ def ns_of(figures, job, name=None, key="median"):
 
 
 def of_limit(figures, size):
-    """What `limit` reaches of copying, how many times faster than the best peer it is, and who that is; or None."""
+    """What `limit` reaches of copying, how many times faster than the best peer it is, and who that is; or None. What
+    is held against it is no peer."""
     own = ns_of(figures, Job("stream", plan.LIMIT, size))
     copies = [ns_of(figures, Job("memcpy", plan.MACHINE, size), f"memcpy_{way}") for way in ("in", "out")]
-    peers = {job.peer: ns_of(figures, job) for job in figures
-             if job == Job("stream", job.peer, size) and job.peer not in plan.BOUNDS}
-    if not own or not all(copies) or not peers:
+    ratios = {job.peer: names["stream"]["ratio"] for job, names in figures.items()
+              if job == Job("stream", job.peer, size) and job.peer not in plan.BOUNDS and
+              not job.peer.startswith(plan.FAMILY) and names["stream"]["ratio"]}
+    if not own or not all(copies) or not ratios:
         return None
-    best = min(peers, key=peers.get)
-    return max(copies) / own, peers[best] / own, best
+    best = min(ratios, key=ratios.get)
+    return max(copies) / own, ratios[best], best
 
 
 def faults_of_limit(figures, sizes):

@@ -30,6 +30,7 @@ struct board {
     int64_t probe_ns[2];
     pid_t pids[2];
     _Atomic int64_t sleeps;
+    _Atomic uint32_t probed;             /* how often they have probed */
     _Alignas(128) _Atomic uint32_t turn; /* of the probes: it is process turn % 2's */
     _Alignas(128) int64_t samples[];
 };
@@ -142,7 +143,8 @@ void pair_await_asleep(const struct pair *pair, int who) {
 static void probe(struct board *board, int who, int when) {
     enum { TRIPS = 200, TIMES = 11, TURNS = 2 * TRIPS };
     int64_t best = INT64_MAX;
-    uint32_t turn = (uint32_t)(TURNS * TIMES * when + who);
+    const uint32_t probed = board->probed;
+    uint32_t turn = (uint32_t)(TURNS * TIMES) * probed + (uint32_t)who;
     for (int i = 0; i < TIMES; i++) {
         const int64_t start = now_ns();
         for (int trip = 0; trip < TRIPS; trip++, turn += 2) {
@@ -152,7 +154,22 @@ static void probe(struct board *board, int who, int when) {
         const int64_t spent = now_ns() - start;
         if (i > 0 && spent < best) best = spent; /* the first one has waited for the other process */
     }
-    if (who == 0) board->probe_ns[when] = best / TRIPS;
+    if (who == 1) return pair_await(&board->probed, probed + 1);
+    board->probe_ns[when] = best / TRIPS;
+    board->probed = probed + 1;
+}
+
+/* Probes until the host has put the two cores where they are to be, or for long enough. A core that sleeps now and then
+ * is moved the sooner. */
+static void settle(const struct pair *pair, int who) {
+    const struct board *board = pair->board;
+    const int64_t *wanted = pair->placement_ns, *found = &board->probe_ns[0];
+    enum { TRIES = 200 };
+    for (int i = 0; i < TRIES; i++) {
+        probe(pair->board, who, 0);
+        if (wanted[1] == 0 || (*found >= wanted[0] && *found <= wanted[1])) return;
+        nap();
+    }
 }
 
 static enum outcome open_ends(struct pair *pair, int who) {
@@ -179,7 +196,7 @@ static int perform(struct pair *pair, int who, part *play) {
     atomic_fetch_add(&board->opened, 1);
     while (atomic_load(&board->go) == 0)
         nap();
-    probe(board, who, 0);
+    settle(pair, who);
     const int64_t slept = sleeps_so_far();
     if (play(pair, who) != 0) return -1;
     board->sleeps += sleeps_so_far() - slept;

@@ -3,7 +3,8 @@
  *
  * Process `who` (0 or 1) sends on lanes[who] and receives on lanes[1 - who]; where there is one lane, process 0 sends.
  * What they find goes into columns of samples that the parent shares with them. Before and after they play, they probe
- * the machine: hosts move cores about, and figures from before and after such a move cannot be compared. */
+ * the machine: hosts move cores about, and figures from before and after such a move cannot be compared. Whoever wants
+ * a certain distance has the two wait for it. */
 #pragma once
 
 #include <stdbool.h>
@@ -28,6 +29,7 @@ struct pair {
     bool careful;             /* as in struct lane */
     bool keeps_names;         /* until the end, because ends are opened while they play */
     double limit_s;           /* whoever needs longer hangs, and is killed */
+    int64_t placement_ns[2];  /* they play when a cache line takes so long at least, at most; 0: at once */
     int cores[2], core_count; /* where the processes run; 1: both on one, or wherever */
     struct lane lanes[2];
     int lane_count;

@@ -1,6 +1,7 @@
 """What a run of ci/bench measures: a job is one measurement with all that it depends on, a plan is all of them, several
-times over, each time in a new random order."""
+times over, each time in a new random order, in which those that are compared follow each other."""
 
+import collections
 import random
 import typing
 
@@ -50,10 +51,11 @@ class Form(typing.NamedTuple):
 SIZES = (8, 64, 256, KIB, 4 * KIB, 16 * KIB, 64 * KIB, MIB)
 FORMS = {
     "quick": Form(3, (8, 64, 4 * KIB, 64 * KIB, MIB), 2000, 50, 200, 30, 16 * MIB, 10**5, (1, 4), 10),
-    "default": Form(5, SIZES, 10000, 1000, 2000, 100, LARGE_RING, 10**8, (1, 2, 4, 8), 50),
-    "full": Form(5, SIZES, 10000, 1000, 2000, 100, HUGE_RING, 10**9, (1, 2, 4, 8, 16), 50),
+    "default": Form(5, SIZES, 2000, 1000, 2000, 100, LARGE_RING, 10**8, (1, 2, 4, 8), 50),
+    "full": Form(5, SIZES, 2000, 1000, 2000, 100, HUGE_RING, 10**9, (1, 2, 4, 8, 16), 50),
 }
 SELDOM = {"idle": 3, "idle_timeout": 3}  # measures that take long, and part in so many rounds
+BRIEF_MESSAGES = 10**6
 
 
 def leader(peers):
@@ -144,6 +146,12 @@ def cost(form, job):
     return 0.1 + samples(form, job) * one + job.capacity * 2e-9
 
 
+def brief(job):
+    """Does it take no longer than a host leaves its cores where they are, and depend on where that is?"""
+    return job.measure in ("stream", "round_trip", "many", "memcpy") and job.wait != "asleep" and \
+        job.messages <= BRIEF_MESSAGES
+
+
 def arguments(form, job):
     """The C program's."""
     words = [job.measure, job.peer]
@@ -157,12 +165,22 @@ def arguments(form, job):
     return words + (["--careful"] if job.variant == CHECKSUM else [])
 
 
+def alike(job):
+    """The same for those that are compared with each other: a machine is hardly the same a minute later."""
+    return job._replace(measure="stream" if job.measure == "memcpy" else job.measure, peer="", variant="")
+
+
 def plan(form, peers, sections, rounds, seed):
     """Lists of jobs, one a round."""
-    order = random.Random(seed)
-    jobs = list(dict.fromkeys(job for section in sections for job in SECTIONS[section](form, peers)))
+    order, groups = random.Random(seed), collections.defaultdict(dict)
+    for section in sections:
+        for job in SECTIONS[section](form, peers):
+            groups[alike(job)][job] = None
     found = []
     for number in range(rounds):
-        there = [job for job in jobs if number < SELDOM.get(job.measure, rounds)]
-        found.append(order.sample(there, len(there)))
+        jobs = []
+        for group in order.sample(list(groups.values()), len(groups)):
+            there = [job for job in group if number < SELDOM.get(job.measure, rounds)]
+            jobs += order.sample(there, len(there))
+        found.append(jobs)
     return found

@@ -28,7 +28,8 @@ class Result(typing.NamedTuple):
     peers: list  # that were compared
     figures: dict
     missing: dict
-    left_out: int
+    left_out: int  # runs
+    strays: int  # jobs
     wide: bool = False  # for a page
 
     def figure(self, job, name=None):
@@ -246,9 +247,12 @@ def steadiness(result):
     least, most = result.kept["probes"]
     text = f"Probes before and after each run (a cache line, both ways): {least:.0f} to {most:.0f} ns; load before: " \
            f"{result.kept['load']:.1f}"
+    if not result.kept["placement"]:
+        return text + "; NOT STEADY"
+    text += "; what is brief was measured at %.0f to %.0f ns" % tuple(result.kept["placement"])
     if result.left_out:
-        text += f"; {result.left_out} runs left out, because they differed"
-    return text if most <= figures.STEADY * least else text + "; NOT STEADY"
+        text += f", and {result.left_out} runs were left out, which were elsewhere"
+    return text if not result.strays else text + f"; NOT STEADY: {result.strays} measurements are from elsewhere"
 
 
 def job_in_words(job):
@@ -341,6 +345,8 @@ def compare_report(found, turned, old, new):
              f"{verdicts.count('faster')} surely faster, {verdicts.count('slower')} surely slower."]
     if old["machine"] != new["machine"]:
         lines.append("THE MACHINES DIFFER: what follows says nothing about the program.")
+    elif old["placement"] != new["placement"]:
+        lines.append("THE CORES WERE NOT AS FAR APART: what follows says nothing about the program.")
     for job, name, before, after, verdict in sorted(found, key=lambda entry: entry[4]):
         if verdict != "equal":
             what = job_in_words(job) if name == job.measure else f"{job_in_words(job)}, {name.replace('_', ' ')}"

@@ -20,7 +20,7 @@ import sys
 import textwrap
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
-import figures
+import placement
 import plan
 import run
 import scratch
@@ -127,11 +127,11 @@ def build_all(folder, attempts):
 # ---- Figures -------------------------------------------------------------------------------------------------------
 
 
-def ratios(runs):
+def ratios(runs, place=None):
     """{job: its times by that of the core in the same round, which is the median of the core's own}."""
     times = collections.defaultdict(lambda: collections.defaultdict(list))
     for found in runs:
-        if found["outcome"] == "measured" and not figures.moved(found):
+        if found["outcome"] == "measured" and not (plan.brief(found["job"]) and placement.elsewhere(found, place)):
             times[found["job"]][found["round"]].append(found["figures"][found["job"].measure]["p50"])
     result = {}
     for job, rounds in times.items():
@@ -259,8 +259,11 @@ def measure(path, attempts, options, words):
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     command = shlex.join(["ci/tried", *([] if options.seed is not None else ["--seed", str(seed)]), *words])
     kept = {"command": command, **script.origin(), "load": os.getloadavg()[0], "seed": seed, "rounds": options.rounds}
-    runs = run.measure_all(run.Bench(path), FORM, plan_rounds(attempts, options.rounds, seed))
-    return run.conclude(kept, FORM, [PEER], runs), ratios(runs)
+    bench = run.Bench(path)
+    bench.hold()
+    kept["placement"] = bench.placement
+    runs = run.measure_all(bench, FORM, plan_rounds(attempts, options.rounds, seed))
+    return run.conclude(kept, FORM, [PEER], runs), ratios(runs, bench.placement)
 
 
 def body(words):
