@@ -15,6 +15,7 @@ import unittest
 import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import cards
 import case
 import figures
 import placement
@@ -391,7 +392,7 @@ class Figures(unittest.TestCase):
 
     def test_the_nearest_placement_is_found_where_the_host_has_several(self):
         for probes, place in (([100] * 9, (100, 150)),
-                              ([30] * 8 + [70, 75, 80] * 12 + [400] * 56, (70, 105)),  # threads of a core are too seldom
+                              ([30] * 8 + [70, 75, 80] * 12 + [400] * 56, (70, 105)),  # too seldom one core
                               ([30] * 30 + [75] * 70, (30, 45)),
                               ([58] + [70] * 5 + [80] * 20 + [95] * 20 + [300] * 54, (70, 105)),  # 58 is nobody's
                               (list(range(10, 1000, 60)), (490, 735)), ([], None),
@@ -461,7 +462,8 @@ class Figures(unittest.TestCase):
         new |= {Job("stream", peer): {"stream": figure_of(1, 1, 1, 1, 1)} for peer in "abc"}
         turned = figures.contradictions(old, new)
         self.assertEqual(turned, (3, [((Job("attach", ""), "attach"), "b", "c")]))
-        text = show.compare_report([], turned, *2 * [{"commit": "0123", "date": "then", "machine": 1, "placement": None}])
+        kept = {"commit": "0123", "date": "then", "machine": 1, "placement": None}
+        text = show.compare_report([], turned, kept, kept)
         self.assertIn("Of 3 rankings of two peers that both state, 1 are turned round.", text)
         self.assertIn("attach: b was ahead of c", text)
 
@@ -503,7 +505,8 @@ class Reports(unittest.TestCase):
         runs.append({"round": 1, "job": gone, "outcome": "not here", "reason": "no " * 99})
         runs.append({"round": 2, "job": hung, "outcome": "hung", "reason": "too long"})
         kept = {"rounds": 5, "seed": 1, "deaths": figures.parse_deaths(DEATHS.splitlines()), "command": "ci/bench",
-                "commit": "0123-dirty", "date": "today", "machine": script.machine(), "load": 0.5, "placement": (90, 135)}
+                "commit": "0123-dirty", "date": "today", "machine": script.machine(), "load": 0.5,
+                "placement": (90, 135)}
         runs[0]["probe_ns"] = (100, 149)
         return run.conclude(kept, form, PEERS, runs)
 
@@ -558,12 +561,33 @@ class Reports(unittest.TestCase):
         if not shutil.which("gnuplot"):
             self.skipTest("needs gnuplot")
         directory = self.enterContext(case.tempfile.TemporaryDirectory())
-        made, trouble = plots.draw(result, directory)
+        made, trouble = plots.draw(found, directory)
         self.assertEqual((len(made), trouble), (4, ""))
         for picture, (_, name) in zip(found, made):
             tree = xml.etree.ElementTree.parse(os.path.join(directory, name))
             words = {word.strip() for word in tree.getroot().itertext()}
             self.assertLessEqual({there.label for there in picture.lines} | {picture.title}, words)
+
+    def test_the_card_of_the_main_figures(self):
+        card = cards.speed(self.result())
+        rows = dict(card.rows)
+        self.assertEqual(list(rows), ["shmq/sem", "pipe", "mutex", "limit"])
+        self.assertEqual({len(cells) for cells in rows.values()}, {len(card.heads)})
+        self.assertEqual((rows["shmq/sem"][0], rows["limit"][0]), (("980 k", 1), ("980 k", None)))
+        self.assertEqual(rows["pipe"][0][0], "658 k")
+        self.assertTrue(0.9 < rows["pipe"][0][1] < 1)
+        self.assertEqual([rows["shmq/sem"][-1], rows["limit"][-1]], [("1.02 µs", 1), ("1.02 µs", None)])
+        self.assertEqual(cards.graded({"a": 1, "b": 1e4, "c": None}, show.digits),
+                         {"a": ("1.00", 1), "b": ("10000", 0), "c": ("-", None)})
+        self.assertEqual([cards.shade(good) for good in (None, 1, 0.5, 0)],
+                         ["#ffffff", "#cdebd3", "#fdf0c4", "#f6c9c4"])
+        self.assertEqual([cards.rate_in_words(ns) for ns in (10, 1000, 2e6)], ["100 M", "1.00 M", "500"])
+        if shutil.which("gnuplot"):
+            directory = self.enterContext(case.tempfile.TemporaryDirectory())
+            self.assertEqual(plots.draw([card], directory, cards.script), ([("How fast", "speed-table.svg")], ""))
+            tree = xml.etree.ElementTree.parse(os.path.join(directory, "speed-table.svg"))
+            words = {word.strip() for word in tree.getroot().itertext()}
+            self.assertLessEqual({*rows, "980 k", "round trip", "How fast"}, words)
 
     def test_names_in_pictures_do_not_cover_each_other(self):
         self.assertEqual(plots.apart([1, 5, 5, 5, 20], 2), [1, 3, 5, 7, 20])

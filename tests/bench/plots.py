@@ -151,14 +151,14 @@ def script(picture, path):
     return "\n".join(lines) + "\nplot " + ", \\\n  ".join(drawn) + "\n"
 
 
-def draw(result, directory):
+def draw(wanted, directory, by=script):
     """[(title, file)] of those that gnuplot has made, and what to tell of those that it has not."""
     if not shutil.which("gnuplot"):
         return [], "no pictures: there is no gnuplot (ci/setup installs it)"
     made = []
-    for picture in pictures(result):
+    for picture in wanted:
         name = picture.name + ".svg"
-        done = subprocess.run(["gnuplot"], input=script(picture, os.path.join(directory, name)), capture_output=True,
+        done = subprocess.run(["gnuplot"], input=by(picture, os.path.join(directory, name)), capture_output=True,
                               text=True, check=False)
         if done.returncode != 0:
             return made, f"no picture {name}: gnuplot: {done.stderr.strip()}"

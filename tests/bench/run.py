@@ -6,7 +6,7 @@
     run.py      runs them; the command
     figures.py  what they say: medians, ranges, ratios, rankings
     show.py     tables and sentences
-    plots.py    pictures
+    plots.py, cards.py  pictures
 
 A run is several rounds. Each measures everything once, in a new random order. What is told of a figure is the median of
 its rounds and how far they lie apart; ratios are taken within each round, because a machine is rarely the same for a
@@ -26,6 +26,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import cards
 import figures
 import placement
 import plan
@@ -295,8 +296,9 @@ def write(path, text, writer="ci/bench"):
 
 
 def draw(result, directory):
-    """The pictures that were made; says why others were not."""
-    made, trouble = plots.draw(result, directory)
+    """The plots that were made; says why others were not. The main figures are also a picture, for the README."""
+    made, trouble = plots.draw(plots.pictures(result), directory)
+    trouble = trouble or plots.draw([cards.speed(result)], directory, cards.script)[1]
     if trouble:
         print(f"ci/bench: {trouble}", file=sys.stderr)
     return made

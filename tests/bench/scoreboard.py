@@ -15,12 +15,15 @@ import shlex
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import cards
+import plots
 import run as bench
 import script
 import show
 from script import ROOT, Failure, origin
 
 REPORT = "docs/results/scoreboard.md"
+PICTURE = "survival-table"
 FAMILY = "shmq/"  # these rows promise something
 QUICK = 10  # so many times fewer trials
 SHOWN = 3  # failures of a cell that may fail
@@ -229,6 +232,19 @@ expects the worst: `shmq` with `SHMQ_CHECKSUM` and `shmq_guard_sigbus`.
   dead; and what the kernel or a process keeps for itself nobody can damage. libqb's ring has to be made before its ends."""
 
 
+def card(result):
+    """How often all was well, as a picture; of damage, how often nobody crashed, hung or took a wrong message."""
+    heads = {**COLUMNS, **{column: (f"{end} killed", "at each instruction") for column, end in STEPS.items()},
+             DAMAGE: ("16 bytes", "damaged")}
+    rows = []
+    for peer, row in result["cells"].items():
+        cells = [row[column] for column in heads]
+        rows.append((peer, [(show.NONE, None) if "absent" in cell else
+                            (f"{cell['trials'] - len(cell['failures'])} of {cell['trials']}",
+                             1 - len(cell["failures"]) / cell["trials"]) for cell in cells]))
+    return cards.Card(PICTURE, "How often all was well", list(heads.values()), rows, [cards.source(result)])
+
+
 def markdown_report(result):
     """docs/results/scoreboard.md."""
     found, cells, trials = result["machine"], result["cells"], result["trials"]
@@ -274,7 +290,7 @@ examples:
   ci/scoreboard                      all of it; minutes, because some peers hang
   ci/scoreboard shmq/sem pipe        these rows
   ci/scoreboard --trials 1000 shmq   a family, for longer
-  ci/scoreboard --write              docs/results/scoreboard.md
+  ci/scoreboard --write              docs/results/: the page, and a picture
 
 Each failure is followed by the command that repeats it. Exit status: 0 shmq
 keeps its word; 1 it does not, or something is missing. Ctrl-C leaves nothing."""
@@ -295,7 +311,7 @@ def parse(arguments):
     parser.add_argument("--trials", type=positive, metavar="N", help="so many in each cell, if there are so many instructions")
     parser.add_argument("--seed", type=int, help="of what is drawn; printed, to have it again")
     parser.add_argument("--json", metavar="FILE", help="write all counts to FILE")
-    parser.add_argument("--write", action="store_true", help=f"write {REPORT}")
+    parser.add_argument("--write", action="store_true", help=f"write {REPORT} and its picture")
     parser.add_argument("--parse", action="store_true", help=argparse.SUPPRESS)  # nothing more: before anything is built
     parser.add_argument("--survival", metavar="PATH", default=os.path.join(ROOT, "bazel-bin/tests/bench/survival"),
                         help="the program that tries (ci/scoreboard builds and names it)")
@@ -347,6 +363,9 @@ def score(arguments):
         bench.write(options.json, json.dumps(result, indent=1, ensure_ascii=False) + "\n", "ci/scoreboard")
     if options.write:
         bench.write(os.path.join(ROOT, REPORT), markdown_report(result), "ci/scoreboard")
+        trouble = plots.draw([card(result)], os.path.join(ROOT, os.path.dirname(REPORT)), cards.script)[1]
+        if trouble:
+            raise Failure(trouble)
     shame = missed(result["cells"])
     if shame:
         raise Failure("not as promised, see above: " + ", ".join(" ".join(cell) for cell in shame))

@@ -239,6 +239,14 @@ class Reports(unittest.TestCase):
         self.assertIn("pipe kill_producer: 17 more", text)
         self.assertEqual(lines[-2:], ["shmq/lock start trial 2: crash: so", "  to reproduce: survival --first 2"])
 
+    def test_card(self):
+        card = scoreboard.card(self.result())
+        rows = dict(card.rows)
+        self.assertEqual({len(cells) for cells in rows.values()}, {len(card.heads)})
+        self.assertEqual(rows["shmq/sem"], [("20 of 20", 1)] * len(card.heads))
+        self.assertEqual(rows["shmq/lock"][2], ("17 of 20", 0.85))
+        self.assertEqual(rows["pipe"][:2], [("0 of 20", 0), ("-", None)])
+
     def test_markdown(self):
         text = scoreboard.markdown_report(self.result())
         self.assertIn("    ci/scoreboard\n", text)
