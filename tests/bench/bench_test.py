@@ -15,6 +15,7 @@ import unittest
 import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+import aims
 import cards
 import case
 import figures
@@ -40,6 +41,7 @@ SHORT = {
     ("attach", ""): (["--rounds", "2"], ["attach"]),
     ("stream", ""): (["--rounds", "2"], ["stream"]),
     ("many", ""): (["--rounds", "2", "--messages", "300"], ["many"]),
+    ("instructions", ""): (["--rounds", "9"], ["send", "receive"]),
 }
 ALONE = {  # the same of what needs no peer
     ("memcpy", ""): (["--rounds", "2"], ["memcpy", "memcpy_in", "memcpy_out"]),
@@ -47,6 +49,7 @@ ALONE = {  # the same of what needs no peer
 }
 SINGLE = set(plan.RAW)  # hold one message: no stream
 NAMELESS = {"pipe", "unix", "qb_rb", "limit"}  # nobody comes later
+COUNTED = {"shmq/sem", "shmq/spin", "textbook", "mutex", "boost", "qb_rb", "ck_ring", "limit"}  # memory that is shared
 ALWAYS = {"shmq/sem", "shmq/spin", "pipe", "unix", "mq", "textbook", "mutex", "boost", "zmq", "nanomsg", "qb_rb", "ck_ring",
           "limit", *SINGLE}  # every build has these
 MANY = ["shmq/sem", "shmq/fifo", "pipe", "unix", "mq", "mutex", "boost"]
@@ -94,6 +97,8 @@ class Program(Case):
     def suits(self, peer, measure):
         if peer in SINGLE:
             return measure in ("round_trip", "idle", "idle_timeout")
+        if measure == "instructions":
+            return peer in COUNTED and os.uname().machine == "x86_64"
         return measure != "attach" or peer not in NAMELESS
 
     def test_every_peer_and_measure(self):
@@ -145,6 +150,7 @@ class Program(Case):
         for arguments, reason in ((["stream", "futex"], "not for this"),
                                   (["round_trip", "machine", "--wait", "asleep"], "not for this"),
                                   (["attach", "pipe"], "not for this"),
+                                  (["instructions", "pipe"], "not for this"),
                                   (["many", "ck_ring", "--ends", "2"], "each of its sides has one end"),
                                   (["stream", "mq", "--bytes", "10000"], "no message of it has so many bytes")):
             status, out, _ = self.bench(*arguments)
@@ -255,7 +261,8 @@ class Runner(Case):
         self.assertLessEqual(max(map(len, lines)), 80)
         self.assertEqual([line for line in lines if line != line.rstrip()], [])
         for title in ("One way, time", "One way with each notifier", "Round trip, always asleep", "A sleeper",
-                      "Size of the ring", "Messages of a run", "Many ends", "Attaching", "What checks cost", "memcpy"):
+                      "Size of the ring", "Messages of a run", "Many ends", "Attaching", "What checks cost",
+                      "Instructions of a call", "memcpy"):
             self.assertIn("\n" + title, out)
         self.assertNotIn("unix", out)
         self.assertIn("seed 7", out)
@@ -567,6 +574,21 @@ class Reports(unittest.TestCase):
             tree = xml.etree.ElementTree.parse(os.path.join(directory, name))
             words = {word.strip() for word in tree.getroot().itertext()}
             self.assertLessEqual({there.label for there in picture.lines} | {picture.title}, words)
+
+    def test_aims(self):
+        found = {row[0]: row[1:] for row in aims.rows(self.result(), show.bytes_in_words)}
+        for what, row in (("8 B one way, × limit", ["at least 1.00", "1.00", "reached"]),
+                          ("8 B one way, × mutex, the best peer", ["at least 1.00", "1.00", "reached"]),
+                          ("8 B one way, × mutex, the best that sleeps", ["at least 15.0", "1.0", "missed"]),
+                          ("1 MiB one way, × limit", ["at least 0.95", "1.00", "reached"]),
+                          ("round trip, asleep, × a bare futex", ["at most 1.05", "1.00", "reached"]),
+                          ("waiting 0.2 s, µs of processor time", ["at most 200", "1", "reached"]),
+                          ("attaching to rings of any size, µs", ["at most 100", "1", "reached"]),
+                          ("runs of any length, dearest × cheapest", ["at most 1.25", "1.00", "reached"]),
+                          ("64 B one way, × without checks", ["at most 1.05", "1.00", "reached"])):
+            self.assertEqual(found.get(what), row, found)
+        nobody = self.result()._replace(peers=["pipe"])
+        self.assertEqual(aims.rows(nobody, show.bytes_in_words), [])
 
     def test_the_card_of_the_main_figures(self):
         card = cards.speed(self.result())

@@ -146,6 +146,17 @@ const struct measure measures[] = {
         .figures = {{"memcpy", ALONE, 1}, {"memcpy_in", IN, 1}, {"memcpy_out", OUT, 1}},
     },
     {
+        .name = "instructions",
+        .unit = "instructions",
+        .about = "of a send with room for it, and of a receive of what is there",
+        .part = instructions,
+        .rounds = 400,
+        .round_ms = 100,
+        .columns = 2,
+        .one_way = true,
+        .figures = {{"send", 0, 1}, {"receive", 1, 1}},
+    },
+    {
         .name = "system_call",
         .unit = "ps",
         .about = "one that does nothing; the peer is all the same",

@@ -32,6 +32,7 @@ extern const struct measure measures[];
 part round_trip, round_trip_asleep, idle, idle_timeout, attach; /* latency.c */
 part stream, copies, null_system_call;                          /* flow.c */
 part crowd;                                                     /* crowd.c */
+part instructions;                                              /* count.c */
 
 /* Columns of round_trip_asleep: from just before send to just after receive, by who sent; how long send took; both
  * ways of one exchange together; and when it was sent, for the other's eyes. */

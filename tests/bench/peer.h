@@ -115,7 +115,7 @@ int lane_wait_fd(int fd, int timeout_ms);
 
 /* Says that time is up: -1, with the errno of that time-out. */
 int lane_late(int timeout_ms);
-/* When a time-out that has begun now will be over. */
+/* When a time-out that has begun now will be over; nothing of one for ever, for which nobody has to read a clock. */
 struct timespec lane_deadline(clockid_t clock, int timeout_ms);
 
 /* For those who wait by looking: lane_look is called between two looks, and is -1 with errno when the time is up. */

@@ -49,10 +49,9 @@ bool receive_until(message_queue *queue, void *buffer, size_t size, size_t &got,
     namespace time = boost::posix_time;
     unsigned priority;
     if (timeout_ms == 0) return queue->try_receive(buffer, size, got, priority);
+    if (timeout_ms < 0) return queue->receive(buffer, size, got, priority), true;
     const auto until = time::microsec_clock::universal_time() + time::milliseconds(timeout_ms);
-    if (timeout_ms > 0) return queue->timed_receive(buffer, size, got, priority, until);
-    queue->receive(buffer, size, got, priority);
-    return true;
+    return queue->timed_receive(buffer, size, got, priority, until);
 }
 
 ssize_t boost_receive(struct lane *lane, void *buffer, size_t, int timeout_ms) try {

@@ -31,34 +31,28 @@ static size_t slot_bytes(const struct lane *lane) {
     return (sizeof(struct slot) + lane->longest + LINE - 1) / LINE * LINE;
 }
 
-/* A power of two, as ck_ring_init wants it; one entry always stays empty. */
-static unsigned entries_of(const struct lane *lane) {
-    unsigned entries = 4;
-    while (2 * entries * slot_bytes(lane) <= lane_room(lane))
-        entries *= 2;
-    return entries;
-}
-
+/* lane->count is how many entries there are. */
 static size_t slots_at(const struct lane *lane) {
-    return (sizeof(struct rings) + entries_of(lane) * sizeof(ck_ring_buffer_t) + LINE - 1) / LINE * LINE;
+    return (sizeof(struct rings) + lane->count * sizeof(ck_ring_buffer_t) + LINE - 1) / LINE * LINE;
 }
 
-static size_t all_bytes(const struct lane *lane) {
-    return slots_at(lane) + (size_t)2 * entries_of(lane) * slot_bytes(lane);
-}
+static size_t all_bytes(const struct lane *lane) { return slots_at(lane) + (size_t)2 * lane->count * slot_bytes(lane); }
 
 static struct slot *slot_of(const struct lane *lane, uintptr_t number) {
     return (struct slot *)(void *)((char *)lane->state + slots_at(lane) + number * slot_bytes(lane));
 }
 
+/* A power of two, as ck_ring_init wants it; one entry always stays empty. */
 static int ck_make(struct lane *lane) {
-    (void)lane;
+    lane->count = 4;
+    while (2 * lane->count * slot_bytes(lane) <= lane_room(lane))
+        lane->count *= 2;
     return 0;
 }
 
 static void format(const struct lane *lane, void *object) {
     struct rings *rings = object;
-    ck_ring_init(&rings->ring, entries_of(lane));
+    ck_ring_init(&rings->ring, lane->count);
 }
 
 static int ck_open(struct lane *lane, enum peer_end end) {
@@ -104,7 +98,7 @@ static ssize_t ck_receive(struct lane *lane, void *buffer, size_t size, int time
 static size_t ck_spots(const struct lane *lane, struct spot spots[PEER_SPOTS]) {
     struct rings rings;
     if (!lane_peek(lane, &rings, sizeof rings)) return 0;
-    const unsigned mask = 2 * entries_of(lane) - 1;
+    const unsigned mask = 2 * lane->count - 1;
     size_t count = 0;
     spots[count++] = lane_spot(lane, 0, sizeof rings);
     for (unsigned at = rings.ring.c_head; at != rings.ring.p_tail && count < PEER_SPOTS - 1; at++) {

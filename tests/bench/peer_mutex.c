@@ -78,13 +78,13 @@ static int give_up(struct ring *ring) {
 static void put(struct ring *ring, size_t room, uint64_t at, const void *from, size_t bytes) {
     const size_t begin = at & (room - 1), first = bytes < room - begin ? bytes : room - begin;
     memcpy(&ring->bytes[begin], from, first);
-    memcpy(ring->bytes, (const char *)from + first, bytes - first);
+    if (first < bytes) memcpy(ring->bytes, (const char *)from + first, bytes - first);
 }
 
 static void get(const struct ring *ring, size_t room, uint64_t at, void *to, size_t bytes) {
     const size_t begin = at & (room - 1), first = bytes < room - begin ? bytes : room - begin;
     memcpy(to, &ring->bytes[begin], first);
-    memcpy((char *)to + first, ring->bytes, bytes - first);
+    if (first < bytes) memcpy((char *)to + first, ring->bytes, bytes - first);
 }
 
 static int mutex_send(struct lane *lane, const void *message, size_t bytes) {
@@ -117,7 +117,7 @@ static ssize_t take(struct ring *ring, size_t room, void *buffer, size_t size) {
 
 static ssize_t mutex_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
     struct ring *ring = lane->state;
-    const struct timespec until = lane_deadline(CLOCK_MONOTONIC, timeout_ms < 0 ? 0 : timeout_ms);
+    const struct timespec until = lane_deadline(CLOCK_MONOTONIC, timeout_ms);
     (void)size;
     if (lock(ring) != 0) return -1;
     while (ring->tail == ring->head) {

@@ -120,7 +120,7 @@ static ssize_t two_lines_receive(struct lane *lane, void *buffer, size_t size, i
 
 static ssize_t futex_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
     struct line *line = lane->state;
-    const struct timespec until = lane_deadline(CLOCK_MONOTONIC, timeout_ms < 0 ? 0 : timeout_ms);
+    const struct timespec until = lane_deadline(CLOCK_MONOTONIC, timeout_ms);
     while (!is_there(lane))
         if (syscall(SYS_futex, &line->sent, FUTEX_WAIT_BITSET, lane->count, timeout_ms < 0 ? NULL : &until, NULL,
                     FUTEX_BITSET_MATCH_ANY) != 0 &&
@@ -131,7 +131,7 @@ static ssize_t futex_receive(struct lane *lane, void *buffer, size_t size, int t
 
 static ssize_t semaphore_receive(struct lane *lane, void *buffer, size_t size, int timeout_ms) {
     struct page *page = lane->state;
-    const struct timespec until = lane_deadline(CLOCK_MONOTONIC, timeout_ms < 0 ? 0 : timeout_ms);
+    const struct timespec until = lane_deadline(CLOCK_MONOTONIC, timeout_ms);
     if (timeout_ms < 0 ? sem_wait(&page->semaphore) != 0
                        : sem_clockwait(&page->semaphore, CLOCK_MONOTONIC, &until) != 0)
         return errno == ETIMEDOUT ? lane_late(timeout_ms) : -1;

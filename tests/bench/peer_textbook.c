@@ -100,7 +100,7 @@ static int textbook_open(struct lane *lane, enum peer_end end) {
 
 static int wait_for(sem_t *sem, int timeout_ms) {
     if (timeout_ms == 0) return sem_trywait(sem);
-    const struct timespec until = lane_deadline(CLOCK_MONOTONIC, timeout_ms < 0 ? 0 : timeout_ms);
+    const struct timespec until = lane_deadline(CLOCK_MONOTONIC, timeout_ms);
     int status;
     do
         status = timeout_ms < 0 ? sem_wait(sem) : sem_clockwait(sem, CLOCK_MONOTONIC, &until);

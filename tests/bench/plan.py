@@ -13,6 +13,7 @@ RAW = LOOKING + SLEEPING  # no queues: what the machine can do at best
 BOUNDS = (LIMIT, MACHINE, *RAW)
 
 FAMILY = "shmq/"
+LOOKERS = ("ck_ring",)  # peers that never sleep
 USUAL = 64  # bytes of a message, where nothing else is said
 CHECKSUM, UNCHECKED = "checksum", "unchecked"  # variants of shmq: with SHMQ_CHECKSUM, and without any check
 
@@ -54,7 +55,8 @@ FORMS = {
     "default": Form(5, SIZES, 2000, 1000, 2000, 100, LARGE_RING, 10**8, (1, 2, 4, 8), 50),
     "full": Form(5, SIZES, 2000, 1000, 2000, 100, HUGE_RING, 10**9, (1, 2, 4, 8, 16), 50),
 }
-SELDOM = {"idle": 3, "idle_timeout": 3}  # measures that take long, and part in so many rounds
+# Measures that take long, or come out alike, and part in so many rounds.
+SELDOM = {"idle": 3, "idle_timeout": 3, "instructions": 1}
 BRIEF_MESSAGES = 10**6
 
 
@@ -119,8 +121,14 @@ def checks(form, peers):
             yield from (Job("stream", leader(peers), size, variant=variant) for variant in ("", UNCHECKED, CHECKSUM))
 
 
+def instructions(_form, peers):
+    yield from (Job("instructions", peer) for peer in [*contestants(peers), LIMIT])
+    if leader(peers):
+        yield from (Job("instructions", leader(peers), variant=variant) for variant in (UNCHECKED, CHECKSUM))
+
+
 SECTIONS = {section.__name__: section
-            for section in (one_way, round_trip, idle, rings, messages, many, attach, checks)}
+            for section in (one_way, round_trip, idle, rings, messages, many, attach, checks, instructions)}
 
 
 # ---- Plans ---------------------------------------------------------------------------------------------------------
@@ -132,12 +140,14 @@ def samples(form, job):
         return form.wakes if job.wait == "asleep" else max(form.trips * 4 * KIB // max(job.bytes, 4 * KIB), 30)
     if job.messages:
         return min(max(10**6 // job.messages, 1), form.bursts)
-    return {"idle": 1, "idle_timeout": 1, "attach": form.attaches, "many": 10}.get(job.measure, form.bursts)
+    return {"idle": 1, "idle_timeout": 1, "attach": form.attaches, "many": 10,
+            "instructions": 400}.get(job.measure, form.bursts)
 
 
 def cost(form, job):
     """Seconds that a measurement should take, roughly."""
-    each = {"idle": form.idle_ms / 1e3, "idle_timeout": form.idle_ms / 1e3, "attach": 5e-4, "many": 3e-2}
+    each = {"idle": form.idle_ms / 1e3, "idle_timeout": form.idle_ms / 1e3, "attach": 5e-4, "many": 3e-2,
+            "instructions": 1e-3}
     burst = job.messages or max(1, min(1000, MIB // job.bytes))
     message = 5e-8 if job.messages else 4e-7 + job.bytes * 3e-10  # long ones are for the fastest alone
     one = each.get(job.measure, burst * message)

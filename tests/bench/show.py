@@ -6,6 +6,7 @@ or for a page (wide). Where nothing was measured a cell is "-"."""
 import textwrap
 import typing
 
+import aims
 import figures
 import plan
 from plan import KIB, MIB, USUAL, Job
@@ -59,9 +60,11 @@ def time_in_words(ns):
 
 
 def moment(figure, key="median"):
-    """One of its times."""
+    """One of its times, or counts."""
     if figure is None or figure[key] is None:
         return NONE
+    if figure["unit"] not in figures.NS:
+        return f"{figure[key]:.0f}"
     return time_in_words(figure[key] * figures.NS[figure["unit"]])
 
 
@@ -189,6 +192,16 @@ def checks(result):
     return build("What checks cost", head, rows)
 
 
+def instructions(result):
+    best = plan.leader(result.peers)
+    jobs = {peer: Job("instructions", peer) for peer in [*plan.contestants(result.peers), plan.LIMIT]}
+    jobs |= {f"{best}, {words}": Job("instructions", best, variant=variant)
+             for words, variant in (("unchecked", plan.UNCHECKED), ("with checksums", plan.CHECKSUM)) if best}
+    rows = [[label, *(moment(result.figure(job, name)) for name in ("send", "receive"))]
+            for label, job in jobs.items() if job in result.figures]
+    return build("Instructions of a call", ["", "send", "receive"], rows)
+
+
 def machine(result):
     rows = []
     for size in result.form.sizes:
@@ -198,11 +211,15 @@ def machine(result):
     return build("memcpy", ["", "alone", "into what was read", "out of what was written"], rows)
 
 
+def aimed(result):
+    return build("What is aimed at", ["", "aim", "here", ""], aims.rows(result, bytes_in_words))
+
+
 def tables(result):
     """All of them that have anything to say."""
     found = [one_way(result), notifiers(result), *(round_trips(result, wait) for wait in TRIPS), round_trip_sizes(result),
              waiting(result), rings(result), messages(result), many(result), attach(result), checks(result),
-             machine(result)]
+             instructions(result), machine(result), aimed(result)]
     return [table for table in found if table]
 
 
@@ -395,7 +412,9 @@ SPEED = """\
 * A ring's size is that of what `shmq_open` is asked for; attaching is `shmq_open` of what is there, and what the others
   have for it. Messages of a run: the same stream, as long as it says.
 * Many ends: as many processes on each of the two cores, which share one queue.
-* What checks cost: `unchecked` is a build that believes whatever stands in shared memory."""
+* What checks cost: `unchecked` is a build that believes whatever stands in shared memory.
+* Instructions of a call: of a send with room for its message, and of a receive of one that is there, where neither
+  learns anything new of the other end; libc's are counted, the kernel's are not."""
 
 WAITING = """\
 * Round trip, as each waits by itself: there and back at full speed, so nobody needs to sleep who looks before. Always
@@ -424,8 +443,8 @@ def speed_page(result, pictures):
     lines = [*page_head(result, "Speed, measured"), explain(result, HOW), "", explain(result, SPEED), ""]
     for title, picture in pictures:
         lines += [f"![{title}]({picture})", ""]
-    for table in (one_way(result), round_trip_sizes(result), rings(result), messages(result), many(result),
-                  attach(result), checks(result), machine(result)):
+    for table in (aimed(result), one_way(result), round_trip_sizes(result), rings(result), messages(result),
+                  many(result), attach(result), checks(result), instructions(result), machine(result)):
         lines += markdown_of(table) if table else []
     lines += bullets("Who is faster", rankings(result)) + bullets("What is possible here", limit_lines(result))
     lines += bullets("Not measured", troubles(result))
