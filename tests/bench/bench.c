@@ -196,6 +196,7 @@ static void print_result(const struct pair *pair, const struct measure *measure,
         return;
     }
     printf("\"unit\":\"%s\",\"bytes\":%zu,\"rounds\":%u,", measure->unit, pair->bytes, pair->rounds);
+    printf("\"played_ms\":%lld,", (long long)pair_played_ns(pair) / 1000000);
     printf("\"probe_ns\":[%lld,%lld],\"sleeps\":%lld,", (long long)pair_probe(pair, 0), (long long)pair_probe(pair, 1),
            (long long)pair_sleeps(pair));
     printf("\"cores\":[");

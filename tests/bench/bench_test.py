@@ -367,9 +367,10 @@ class Plans(unittest.TestCase):
             self.assertEqual(" ".join(map(str, plan.arguments(form, job))), words)
 
 
-def measured(number, job, p50, unit="ns", name=None, probe=(100, 100), count=1):
-    return {"round": number, "job": job, "outcome": "measured", "unit": unit, "cores": [0, 1], "probe_ns": probe,
-            "figures": {name or job.measure: {"count": count} | dict.fromkeys(("min", "p50", "p99", "p999", "max"), p50)}}
+def measured(number, job, p50, unit="ns", name=None, probe=(100, 100), count=1, played_ms=1):
+    figure = {"count": count} | dict.fromkeys(("min", "p50", "p99", "p999", "max"), p50)
+    return {"round": number, "job": job, "outcome": "measured", "unit": unit, "cores": [0, 1], "played_ms": played_ms,
+            "probe_ns": probe, "figures": {name or job.measure: figure}}
 
 
 def figure_of(*p50):
@@ -396,6 +397,9 @@ class Figures(unittest.TestCase):
         self.assertEqual([found[there]["stream"]["most"] for there in (job, other, long)], [200, 900, 900])
         self.assertEqual((left_out, strays), (2, 1))
         self.assertEqual(figures.summarize(runs)[2:], (0, 0))  # of a machine that has no placement
+        slow = [measured(number, job, 9, probe=(100, 500), played_ms=played_ms)
+                for number, played_ms in enumerate((placement.LONG_MS, placement.LONG_MS + 1))]
+        self.assertEqual(figures.summarize(slow, (90, 135))[2:], (1, 0))  # too long to be held to it
 
     def test_the_nearest_placement_is_found_where_the_host_has_several(self):
         for probes, place in (([100] * 9, (100, 150)),

@@ -27,7 +27,7 @@ struct board {
     _Atomic uint32_t complained;       /* the first one writes outcome and complaint */
     enum outcome outcome;
     char complaint[160];
-    int64_t probe_ns[2];
+    int64_t probe_ns[2], played_ns;
     pid_t pids[2];
     _Atomic int64_t sleeps;
     _Atomic uint32_t probed;             /* how often they have probed */
@@ -46,6 +46,8 @@ int64_t *pair_column(const struct pair *pair, uint32_t column) {
 }
 
 int64_t pair_probe(const struct pair *pair, int when) { return pair->board->probe_ns[when]; }
+
+int64_t pair_played_ns(const struct pair *pair) { return pair->board->played_ns; }
 
 int64_t pair_sleeps(const struct pair *pair) { return pair->board->sleeps; }
 
@@ -197,8 +199,9 @@ static int perform(struct pair *pair, int who, part *play) {
     while (atomic_load(&board->go) == 0)
         nap();
     settle(pair, who);
-    const int64_t slept = sleeps_so_far();
+    const int64_t slept = sleeps_so_far(), began = now_ns();
     if (play(pair, who) != 0) return -1;
+    if (who == 0) board->played_ns = now_ns() - began;
     board->sleeps += sleeps_so_far() - slept;
     atomic_fetch_add(&board->done, 1);
     while (atomic_load(&board->done) < 2)

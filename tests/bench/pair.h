@@ -55,6 +55,9 @@ int64_t *pair_column(const struct pair *pair, uint32_t column);
 /* A cache line's round trip between the two, in ns, before they played (0) and after (1). */
 int64_t pair_probe(const struct pair *pair, int when);
 
+/* How long they played. */
+int64_t pair_played_ns(const struct pair *pair);
+
 /* How often the two slept while they played. */
 int64_t pair_sleeps(const struct pair *pair);
 

@@ -403,7 +403,8 @@ HOW = """\
 Two processes on two cores, messages of 64 bytes where nothing else is said. Medians of {rounds} in random order, and in
 brackets the least and the most of them; a ratio is the median of the ratios within each round. In a ranking everyone
 before a "<" is faster than everyone after it, because their ranges do not overlap; where they do there is a "=", and
-another run may find another order."""
+another run may find another order. What takes no more than a tenth of a second is measured with the two cores as far
+apart as said above, again and again until the host leaves them there; what takes longer, wherever they are."""
 
 SPEED = """\
 * One way: what a message costs when the sender never waits. × limit is the throughput compared with `limit`, the
