@@ -43,9 +43,11 @@ def git(*arguments):
 
 
 def commit():
-    """The commit, and whether a file that it has was changed; "unknown" where there is no git, or no repository."""
+    """The commit, and whether a file that it has was changed, other than the pages of results, which several commands
+    write; "unknown" where there is no git, or no repository."""
     try:
-        return git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs/results")
+        return git("describe", "--always", "--abbrev=12", "--exclude=*") + ("-dirty" if changed else "")
     except Failure:
         return "unknown"
 
