@@ -12,6 +12,7 @@ import shutil
 import signal
 import sys
 import unittest
+import unittest.mock
 import xml.etree.ElementTree
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
@@ -601,6 +602,9 @@ class Reports(unittest.TestCase):
         self.assertEqual({len(cells) for cells in rows.values()}, {len(card.heads)})
         self.assertEqual((rows["shmq/sem"][0], rows["limit"][0]), (("980 k", 1), ("980 k", None)))
         self.assertEqual(rows["pipe"][0][0], "658 k")
+        with unittest.mock.patch.object(plan, "LOOKERS", ("pipe",)):
+            looks = dict(cards.speed(self.result()).rows)["pipe"]
+            self.assertEqual((looks[:-1], looks[-1]), (rows["pipe"][:-1], (show.NONE, None)))
         self.assertTrue(0.9 < rows["pipe"][0][1] < 1)
         self.assertEqual([rows["shmq/sem"][-1], rows["limit"][-1]], [("1.02 µs", 1), ("1.02 µs", None)])
         self.assertEqual(cards.graded({"a": 1, "b": 1e4, "c": None}, show.digits),

@@ -55,6 +55,8 @@ def speed(result):
     rows = {peer: [] for peer in [*plan.contestants(result.peers), plan.LIMIT]}
     for _, job, bound, in_words in jobs:
         times = {peer: figures.ns_of(result.figures, job._replace(peer=peer)) for peer in rows if peer != plan.LIMIT}
+        if job.wait == "asleep":
+            times |= dict.fromkeys(set(plan.LOOKERS) & set(times))  # they never are
         for peer, cell in graded(times, in_words).items():
             rows[peer].append(cell)
         least = figures.ns_of(result.figures, job._replace(peer=bound))
