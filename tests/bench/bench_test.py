@@ -339,6 +339,16 @@ class Plans(unittest.TestCase):
         self.assertNotEqual(rounds[0], rounds[1])
         self.assertEqual({job.measure for job in set(rounds[0]) - set(rounds[4])}, set(plan.SELDOM))
 
+    def test_those_that_are_compared_follow_each_other(self):
+        jobs = plan.plan(plan.FORMS["default"], PEERS, plan.SECTIONS, 1, 1)[0]
+        groups = [plan.alike(job) for job in jobs]
+        borders = sum(before != after for before, after in zip(groups, groups[1:]))
+        self.assertEqual(borders, len(set(groups)) - 1)
+        here = [job for job in jobs if plan.alike(job) == plan.alike(Job("stream", "", 8))]
+        self.assertEqual({(job.measure, job.peer, job.variant) for job in here},
+                         {("memcpy", "machine", ""), ("stream", "shmq/sem", "unchecked"), ("stream", "shmq/sem", "checksum"),
+                          *(("stream", peer, "") for peer in ("shmq/sem", "pipe", "mutex", "limit"))})
+
     def test_the_usual_form_takes_less_than_twenty_minutes(self):
         form, peers = plan.FORMS["default"], sorted(ALWAYS - set(plan.BOUNDS)) + [f"shmq/{name}" for name in "abcde"]
         rounds = plan.plan(form, peers, plan.SECTIONS, form.rounds, 1)
@@ -417,7 +427,7 @@ class Figures(unittest.TestCase):
         def measure_once(_form, job):
             return measured(1, job, 1, probe=next(where))
         bench = run.Bench("/none")
-        bench.hold((90, 135))
+        bench.hold(100, (90, 135))
         bench.measure_once = measure_once
         self.assertEqual(bench.measure(None, Job("stream", "a"))["probe_ns"], (100, 120))
         self.assertEqual(bench.measure(None, Job("idle", "a"))["probe_ns"], (100, 300))  # takes too long for it

@@ -7,9 +7,9 @@ A placement is the (least, most) ns of such a round trip, at most SPREAD times a
 
 SPREAD = 1.5
 SHARE = 0.2  # of all probes: so many make it one
-LOOKS = 100  # before a run, to find it
+LOOKS = 50  # before a run, to find it
 TRIES = 12  # of a run that was elsewhere before or after
-PATIENCE_S = 180  # for runs that were elsewhere; then the host has other plans
+PATIENCE = 0.25  # of the time that all should take: for runs that were elsewhere; then the host has other plans
 LONG_MS = 100  # whatever takes longer is not held to a placement: its figures are of all of them
 
 

@@ -50,7 +50,7 @@ class Bench:
 
     def __init__(self, path):
         self.path, self.child, self.signal = path, None, 0
-        self.placement, self.patience_s = None, placement.PATIENCE_S
+        self.placement, self.patience_s = None, 0.0
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self.interrupt)
 
@@ -82,8 +82,9 @@ class Bench:
         """A variant is another program, unless it is but an option."""
         return self.path if job.variant in ("", plan.CHECKSUM) else f"{self.path}_{job.variant}"
 
-    def hold(self, place=None):
+    def hold(self, planned_s, place=None):
         """Measures with the cores in this placement, or in the nearest that the host has for them."""
+        self.patience_s = placement.PATIENCE * planned_s
         if place:
             self.placement = place
             return
@@ -348,7 +349,8 @@ def run(arguments):
         "rounds": rounds, "deaths": read_deaths(options.deaths) if options.deaths else [],
     }
     jobs = plan.plan(form, peers, options.only, rounds, seed)
-    bench.hold(old["placement"] if old and old["machine"] == kept["machine"] else None)
+    planned_s = sum(plan.cost(form, job) for round_jobs in jobs for job in round_jobs)
+    bench.hold(planned_s, old["placement"] if old and old["machine"] == kept["machine"] else None)
     kept["placement"] = bench.placement
     result = conclude(kept, form, peers, measure_all(bench, form, jobs))
     print(show.text_report(result), flush=True)

@@ -259,10 +259,10 @@ def measure(path, attempts, options, words):
     seed = secrets.randbelow(2**32) if options.seed is None else options.seed
     command = shlex.join(["ci/tried", *([] if options.seed is not None else ["--seed", str(seed)]), *words])
     kept = {"command": command, **script.origin(), "load": os.getloadavg()[0], "seed": seed, "rounds": options.rounds}
-    bench = run.Bench(path)
-    bench.hold()
+    bench, rounds = run.Bench(path), plan_rounds(attempts, options.rounds, seed)
+    bench.hold(sum(plan.cost(FORM, job) for jobs in rounds for job in jobs))
     kept["placement"] = bench.placement
-    runs = run.measure_all(bench, FORM, plan_rounds(attempts, options.rounds, seed))
+    runs = run.measure_all(bench, FORM, rounds)
     return run.conclude(kept, FORM, [PEER], runs), ratios(runs, bench.placement)
 
 
