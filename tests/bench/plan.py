@@ -141,13 +141,13 @@ def samples(form, job):
     if job.messages:
         return min(max(10**6 // job.messages, 1), form.bursts)
     return {"idle": 1, "idle_timeout": 1, "attach": form.attaches, "many": 10,
-            "instructions": 400}.get(job.measure, form.bursts)
+            "instructions": 40}.get(job.measure, form.bursts)
 
 
 def cost(form, job):
     """Seconds that a measurement should take, roughly."""
     each = {"idle": form.idle_ms / 1e3, "idle_timeout": form.idle_ms / 1e3, "attach": 5e-4, "many": 3e-2,
-            "instructions": 1e-3}
+            "instructions": 8e-3}
     burst = job.messages or max(1, min(1000, MIB // job.bytes))
     message = 5e-8 if job.messages else 4e-7 + job.bytes * 3e-10  # long ones are for the fastest alone
     one = each.get(job.measure, burst * message)
