@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/wait.h>
@@ -151,12 +152,15 @@ static uint32_t number_of(const struct options *options, uint32_t trial) {
 static void print_failure(const struct options *options, uint32_t number, const struct outcome *outcome) {
     const struct order *order = &options->order;
     printf("FAILED %s %s ", order->column->name, order->peer->name);
-    if (order->column->steps)
+    if (number == TO_THE_END)
+        printf("before its call");
+    else if (order->column->steps)
         printf("instruction %u of %u, before %s", number, options->steps, outcome->where);
     else
         printf("trial %u", number);
     printf(": %s: %s\n  to reproduce: %s %s %s --seed %llu --first %u --trials 1", verdict_words[outcome->verdict],
-           outcome->why, program, order->column->name, order->peer->name, (unsigned long long)order->seed, number);
+           outcome->why, program, order->column->name, order->peer->name, (unsigned long long)order->seed,
+           number == TO_THE_END ? options->first : number);
     if (options->limit_s != default_limit_s(order->column)) printf(" --limit %g", options->limit_s);
     putchar('\n');
 }
@@ -211,7 +215,7 @@ static uint32_t reap(const struct options *options, struct crew *crew, struct ou
         counts->of[outcome->verdict]++;
         if (outcome->ms > counts->worst_ms) counts->worst_ms = outcome->ms;
         const uint32_t number = number_of(options, trial);
-        if (outcome->verdict != ABSENT && number != TO_THE_END &&
+        if (outcome->verdict != ABSENT && (number != TO_THE_END || outcome->steps == 0) &&
             (options->order.column->fine >> outcome->verdict & 1) == 0)
             print_failure(options, number, outcome);
     }
@@ -241,22 +245,41 @@ static void run(const struct options *options, struct outcome *outcomes, struct 
         if (crew.pids[seat] != 0 && kill(crew.pids[seat], SIGKILL) == 0) (void)waitpid(crew.pids[seat], NULL, 0);
 }
 
-/* One call that is not interrupted tells how many instructions there are. */
+/* One call that is not interrupted tells how many instructions there are. Who fails before it gets there has failed in one
+ * of the trials. */
 static void count_steps(struct options *options, struct outcome *outcomes, struct counts *counts) {
+    enum { TRIES = 8 }; /* a peer that fails in all of them is not worth the wait for more */
     struct options one = *options;
     one.trials = 1;
-    run(&one, outcomes, counts);
-    if (interrupted != 0 || counts->of[ABSENT] != 0) return;
-    *counts = (struct counts){.of = {0}};
-    options->steps = outcomes->steps > options->first ? outcomes->steps : options->first;
-    const uint32_t points = options->steps - options->first + 1;
-    if (options->trials > points) options->trials = points;
+    for (int tries = 0; tries < TRIES && options->trials > 0; tries++, options->trials--) {
+        const struct counts before = *counts;
+        run(&one, outcomes, counts);
+        if (interrupted != 0 || counts->of[ABSENT] != 0) return;
+        if (outcomes->steps == 0) continue;
+        *counts = before;
+        options->steps = outcomes->steps > options->first ? outcomes->steps : options->first;
+        const uint32_t points = options->steps - options->first + 1;
+        if (options->trials > points) options->trials = points;
+        return;
+    }
+    options->trials = 0;
+}
+
+/* What a copy takes depends on its addresses: at the same ones the same instruction is found again. Where that is denied,
+ * a few instructions beside it. */
+static void fix_addresses(char **argv) {
+    const int now = personality(UINT32_MAX);
+    if (now == -1 || (now & ADDR_NO_RANDOMIZE) != 0 || personality((unsigned)now | ADDR_NO_RANDOMIZE) == -1) return;
+    (void)execv("/proc/self/exe", argv);
 }
 
 static int print_total(const struct options *options, const struct counts *counts) {
     const struct order *order = &options->order;
+    uint32_t trials = 0;
     bool fine = true;
-    printf("total: column=%s peer=%s trials=%u", order->column->name, order->peer->name, options->trials);
+    for (enum verdict verdict = WELL; verdict < ABSENT; verdict++)
+        trials += counts->of[verdict];
+    printf("total: column=%s peer=%s trials=%u", order->column->name, order->peer->name, trials);
     for (enum verdict verdict = WELL; verdict < ABSENT; verdict++) {
         printf(" %s=%u", verdict_words[verdict], counts->of[verdict]);
         fine = fine && (counts->of[verdict] == 0 || (order->column->fine >> verdict & 1) != 0);
@@ -283,6 +306,7 @@ int main(int argc, char **argv) {
     program = argv[0];
     parse(argc, argv, &options);
     if (!options.order.column->suits(options.order.peer)) return print_absent(&options, options.order.column->unsuited);
+    if (options.order.column->steps) fix_addresses(argv);
     peers_prepare_signals();
     struct outcome *outcomes =
         mmap(NULL, options.trials * sizeof *outcomes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
