@@ -49,6 +49,24 @@ LONG_FORMS = {
 # --- what ran --------------------------------------------------------------------------------------------------------
 
 
+def outputs(label, name):
+    """The files that Bazel keeps of a test's last run: one, or one of each shard. Either may be left of earlier days."""
+    folder = os.path.join(ROOT, "bazel-testlogs", label.removeprefix("//").replace(":", "/"))
+    whole, shards = os.path.join(folder, name), sorted(glob.glob(os.path.join(folder, "shard_*", name)))
+    found = [paths for paths in ([whole], shards) if paths and all(map(os.path.exists, paths))]
+    if not found:
+        raise Failure(f"{label} has not run: ci/report runs all")
+    return max(found, key=lambda paths: os.path.getmtime(paths[0]))
+
+
+def log_of(label):
+    logs = []
+    for path in outputs(label, "test.log"):
+        with open(path, encoding="utf-8", errors="replace") as log:
+            logs.append(log.read())
+    return "\n".join(logs)
+
+
 class Target:
     """One test target and its last run."""
 
@@ -57,14 +75,10 @@ class Target:
         self.package, self.name = label.split(":")
         self.variant = next((key for key in VARIANTS if self.name.endswith("_" + key)), "")
         self.base = f"{self.package}:{self.name.removesuffix('_' + self.variant)}" if self.variant else label
-        folder = os.path.join(ROOT, "bazel-testlogs", self.package.removeprefix("//"), self.name)
-        if not os.path.exists(os.path.join(folder, "test.xml")):
-            raise Failure(f"{label} has not run: ci/report runs all")
-        suite = xml.etree.ElementTree.parse(os.path.join(folder, "test.xml")).getroot()[0]
-        self.seconds = sum(float(case.get("time", 0)) for case in suite.iter("testcase"))
-        self.failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0)) > 0
-        with open(os.path.join(folder, "test.log"), encoding="utf-8", errors="replace") as log:
-            self.count(log.read())
+        suites = [xml.etree.ElementTree.parse(path).getroot()[0] for path in outputs(label, "test.xml")]
+        self.seconds = sum(float(case.get("time", 0)) for suite in suites for case in suite.iter("testcase"))
+        self.failed = any(int(suite.get("failures", 0)) + int(suite.get("errors", 0)) > 0 for suite in suites)
+        self.count(log_of(label))
 
     def count(self, log):
         """Cases: our C tests say a line each, Python's how many; what draws, how much it drew; what says nothing is one."""
@@ -217,12 +231,6 @@ def leg_table(command, folder):
         yield f"| `{leg['command']}` | {leg['commit']} | {leg['seconds'] / 60:.1f} | {', '.join(figures)}{failed} |"
 
 
-def log_of(label):
-    path = os.path.join(ROOT, "bazel-testlogs", label.removeprefix("//").replace(":", "/"), "test.log")
-    with open(path, encoding="utf-8", errors="replace") as log:
-        return log.read()
-
-
 def sim_table():
     """The simulator's own words: how deep it went in each plot, and what else it did."""
     yield "| Plot | Executions | Bound | Executions a second, at random |"
@@ -233,7 +241,7 @@ def sim_table():
         log_of("//tests/sim:exhaustive_test"), re.MULTILINE)
     if not found:
         raise Failure("//tests/sim:exhaustive_test says nothing of executions")
-    for plot, executions, bound, is_all in found:
+    for plot, executions, bound, is_all in sorted(found):
         yield f"| `{plot}` | {int(executions):,} | {'none' if is_all else bound} | {int(speeds.get(plot, 0)):,} |"
     yield ""
     yield "The bound is of preemptions and old values read, together, in one run; `ci/sim --list` tells of the plots."
