@@ -83,7 +83,7 @@ static inline void shared_count(shared_u64 *word) { shared_store(word, shared_lo
 
 /* What is copied next is still with the other core. So each copy asks for as many lines of the ring as it takes itself,
  * this far ahead; of very many at once the processor does so without being asked. */
-enum { SHARED_AHEAD = 1024, SHARED_WHOLE = 32768, SHARED_LINE = 64 };
+enum { SHARED_AHEAD = 1024, SHARED_WHOLE = 8192, SHARED_LINE = 64 };
 
 /* For a line that is to be written. The compiler's own asks for one to read, unless it builds for new processors only;
  * on older ones this does nothing. */
