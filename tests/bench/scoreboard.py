@@ -234,7 +234,7 @@ expects the worst: `shmq` with `SHMQ_CHECKSUM` and `shmq_guard_sigbus`.
 
 def card(result):
     """How often all was well, as a picture; of damage, how often nobody crashed, hung or took a wrong message."""
-    heads = {**COLUMNS, **{column: (f"{end}, after", "each instruction") for column, end in STEPS.items()},
+    heads = {**COLUMNS, **{column: (f"{end}, at", "each instruction") for column, end in STEPS.items()},
              DAMAGE: ("16 bytes", "damaged")}
     rows = []
     for peer, row in result["cells"].items():
